@@ -1,0 +1,151 @@
+//! Configuration: a commented TOML beside each crate holds the defaults and documents them; a file
+//! and the environment (`OBJECTMESH__SECTION__KEY`) override it.
+
+use std::{fmt, path::Path};
+
+use figment::{
+    Figment,
+    providers::{Format as _, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// Reads a configuration: `defaults` (TOML), then `file`, then the environment given.
+///
+/// `…_FILE` names a file that holds the value, for secrets. Environment values are read as JSON
+/// where they are valid JSON, else as text.
+///
+/// # Errors
+/// Names every key that is unknown or has the wrong type.
+pub fn load<T: DeserializeOwned>(
+    defaults: &str,
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> anyhow::Result<T> {
+    let mut figment = Figment::new().merge(Toml::string(defaults));
+    if let Some(file) = file {
+        anyhow::ensure!(file.is_file(), "{}: no such file", file.display());
+        figment = figment.merge(Toml::file(file));
+    }
+    let overrides = from_environment(environment)?;
+    Ok(figment
+        .merge(Serialized::defaults(Value::Object(overrides)))
+        .extract()?)
+}
+
+/// `OBJECTMESH__AUTH__SECRET=x` → `{"auth":{"secret":"x"}}`.
+fn from_environment(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> anyhow::Result<Map<String, Value>> {
+    let mut root = Map::new();
+    for (name, text) in environment {
+        let Some(path) = name.strip_prefix("OBJECTMESH__") else {
+            continue;
+        };
+        let path = path.to_ascii_lowercase();
+        let (path, text) = match path.strip_suffix("_file") {
+            Some(path) => {
+                let read = std::fs::read_to_string(&text)
+                    .map_err(|error| anyhow::anyhow!("{name}: {text}: {error}"))?;
+                (path.to_owned(), read.trim_end().to_owned())
+            }
+            None => (path, text),
+        };
+        let value = match serde_json::from_str(&text) {
+            Ok(value @ (Value::Bool(_) | Value::Number(_) | Value::Array(_))) => value,
+            _ => Value::String(text),
+        };
+        let mut keys: Vec<&str> = path.split("__").collect();
+        let Some(last) = keys.pop() else { continue };
+        let mut section = &mut root;
+        for key in keys {
+            let entry = section
+                .entry(key.to_owned())
+                .or_insert_with(|| Value::Object(Map::new()));
+            let Value::Object(inner) = entry else {
+                anyhow::bail!("{name}: `{key}` is a value and a section at once");
+            };
+            section = inner;
+        }
+        section.insert(last.to_owned(), value);
+    }
+    Ok(root)
+}
+
+/// A secret: its text never appears in logs or debug output.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A secret of that text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        auth: Section,
+    }
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Section {
+        secret: Secret,
+        limit: u32,
+    }
+
+    fn sample(environment: &[(&str, &str)]) -> anyhow::Result<Sample> {
+        let environment = environment
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        load("[auth]\nsecret = \"\"\nlimit = 3\n", None, environment)
+    }
+
+    #[test]
+    fn the_environment_overrides_and_secrets_stay_hidden() {
+        let sample = sample(&[("OBJECTMESH__AUTH__SECRET", "hush"), ("PATH", "/bin")]);
+        let sample = sample.unwrap();
+        assert_eq!((sample.auth.secret.reveal(), sample.auth.limit), ("hush", 3));
+        assert!(!format!("{sample:?}").contains("hush"));
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_types_are_refused_by_name() {
+        let unknown = sample(&[("OBJECTMESH__AUTH__LIMITT", "1")]).unwrap_err();
+        assert!(unknown.to_string().contains("limitt"), "{unknown}");
+        let wrong = sample(&[("OBJECTMESH__AUTH__LIMIT", "many")]).unwrap_err();
+        assert!(wrong.to_string().contains("limit"), "{wrong}");
+    }
+}

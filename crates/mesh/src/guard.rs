@@ -1,0 +1,337 @@
+//! The one layer around every service, the same over a socket and in process: panic guard → span
+//! and metrics → deadline → identity → access. A service that is called directly over gRPC meets
+//! exactly what the gateway meets.
+//!
+//! Invariant: a path that is neither in the access table nor explicitly open is refused.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use futures::{FutureExt as _, future::BoxFuture};
+use proto::annotations::v1::{Access, Rest, access::Rule};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::{
+    Ctx, Error, Result, clock,
+    ctx::{CLIENT_ADDRESS, RECORDS, REQUEST_ID},
+    error::Reason,
+    identity::{Identity, Kind},
+    resolver::{Credential, Resolver},
+};
+
+/// Deadline of an RPC whose `rest` option states none.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Who may call one RPC, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The `access` option.
+    pub rule: Rule,
+    /// The API key scope that opens it; empty = none does.
+    pub scope: String,
+    /// The longest a call may take.
+    pub deadline: Duration,
+}
+
+/// Reads the access table of every RPC: `/package.Service/Method` → [`Entry`].
+///
+/// # Errors
+/// When an RPC states no `access`: its process must not start.
+pub fn access_table() -> anyhow::Result<HashMap<String, Entry>> {
+    let pool = proto::descriptor_pool();
+    let access = pool
+        .get_extension_by_name("objectmesh.annotations.v1.access")
+        .context("the protos declare no `access` option")?;
+    let rest = pool
+        .get_extension_by_name("objectmesh.annotations.v1.rest")
+        .context("the protos declare no `rest` option")?;
+    let mut table = HashMap::new();
+    for service in pool.services() {
+        for method in service.methods() {
+            let path = format!("/{}/{}", service.full_name(), method.name());
+            let options = method.options();
+            let stated: Access = options
+                .get_extension(&access)
+                .as_message()
+                .context("`access` is a message")?
+                .transcode_to()?;
+            let rest: Rest = options
+                .get_extension(&rest)
+                .as_message()
+                .context("`rest` is a message")?
+                .transcode_to()?;
+            let rule = stated
+                .rule
+                .with_context(|| format!("{path} states no access option"))?;
+            let deadline = match rest.deadline_ms {
+                0 => DEADLINE_DEFAULT,
+                ms => Duration::from_millis(ms.into()),
+            };
+            let scope = stated.scope;
+            table.insert(path, Entry { rule, scope, deadline });
+        }
+    }
+    Ok(table)
+}
+
+/// The layer. Cheap to clone.
+#[derive(Clone)]
+pub struct Guard {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    service: &'static str,
+    access: HashMap<String, Entry>,
+    resolver: Resolver,
+    reflection: bool,
+}
+
+impl Guard {
+    /// A guard for the service of that name. `reflection` opens gRPC server reflection.
+    ///
+    /// # Errors
+    /// When an RPC states no `access`.
+    pub fn new(service: &'static str, resolver: Resolver, reflection: bool) -> anyhow::Result<Self> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                service,
+                access: access_table()?,
+                resolver,
+                reflection,
+            }),
+        })
+    }
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            guard: self.clone(),
+            inner,
+        }
+    }
+}
+
+/// A service behind its guard.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    guard: Guard,
+    inner: S,
+}
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let fresh = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, fresh);
+        Box::pin(self.guard.clone().handle(inner, request))
+    }
+}
+
+impl Guard {
+    async fn handle<S>(self, inner: S, request: http::Request<Body>) -> Result<http::Response<Body>, Infallible>
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + Send
+            + 'static,
+        S::Future: Send,
+    {
+        let started = Instant::now();
+        let rpc = request.uri().path().trim_start_matches('/').to_owned();
+        let span = tracing::info_span!(
+            "rpc",
+            rpc.method = rpc,
+            service.name = self.inner.service,
+            request.id = header(&request, REQUEST_ID).unwrap_or_default(),
+        );
+        // A panic ends this request only; in process it would take the whole HTTP connection along.
+        let answer = AssertUnwindSafe(self.admit_and_call(inner, request))
+            .catch_unwind()
+            .instrument(span.clone())
+            .await;
+        let response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => span.in_scope(|| error.into_status().into_http()),
+            Err(panic) => span.in_scope(|| {
+                let error = Error::internal(anyhow::anyhow!("panic: {}", panic_text(&*panic)));
+                error.into_status().into_http()
+            }),
+        };
+        let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+        let took = started.elapsed();
+        let (rpc, code) = (rpc_label(&self.inner.access, &rpc), code_label(code));
+        metrics::counter!("objectmesh_rpc_total", "rpc" => rpc.clone(), "code" => code).increment(1);
+        metrics::histogram!("objectmesh_rpc_duration_seconds", "rpc" => rpc).record(took);
+        span.in_scope(|| {
+            tracing::debug!(code, duration_ms = took.as_secs_f64() * 1e3, "call answered");
+        });
+        Ok(response)
+    }
+
+    async fn admit_and_call<S>(&self, mut inner: S, mut request: http::Request<Body>) -> Result<http::Response<Body>>
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    {
+        let path = request.uri().path();
+        let Some(entry) = self.inner.access.get(path) else {
+            if self.is_open(path) {
+                let Ok(response) = inner.call(request).await;
+                return Ok(response);
+            }
+            return Err(Error::new(Reason::NotImplemented, "No such RPC"));
+        };
+        let limit = grpc_timeout(&request).map_or(entry.deadline, |asked| asked.min(entry.deadline));
+        let ctx = Ctx {
+            caller: None,
+            deadline: Instant::now() + limit,
+            request_id: header(&request, REQUEST_ID)
+                .map_or_else(|| crate::id::new().into(), Into::into),
+            now: clock::now(),
+            records_as_json: header(&request, RECORDS) == Some("json"),
+            client_address: header(&request, CLIENT_ADDRESS).map(str::to_owned),
+            user_agent: header(&request, "user-agent").map(str::to_owned),
+        };
+        let work = async {
+            let caller = self.identify(entry, request.headers()).await?;
+            if let Some(caller) = &caller {
+                admit(entry, &caller.identity)?;
+            }
+            request.extensions_mut().insert(Ctx { caller, ..ctx });
+            let Ok(response) = inner.call(request).await;
+            Ok(response)
+        };
+        match tokio::time::timeout(limit, work).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::new(Reason::Timeout, "The deadline passed")
+                .with("deadlineMs", u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))),
+        }
+    }
+
+    /// Who calls. On public RPCs a credential that is not good counts as none.
+    async fn identify(&self, entry: &Entry, headers: &http::HeaderMap) -> Result<Option<crate::ctx::Caller>> {
+        let public = matches!(entry.rule, Rule::Public(true));
+        let credential = match Credential::of(headers) {
+            Ok(Some(credential)) => credential,
+            Ok(None) if public => return Ok(None),
+            Ok(None) => return Err(Error::unauthenticated("Authentication required")),
+            Err(_) if public => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match self.inner.resolver.resolve(&credential).await {
+            Ok(caller) => Ok(Some(caller)),
+            Err(error) if public && error.reason() == Reason::Unauthenticated => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_open(&self, path: &str) -> bool {
+        path.starts_with("/grpc.health.v1.Health/")
+            || (self.inner.reflection && path.starts_with("/grpc.reflection."))
+    }
+}
+
+/// Whether the identity may call the RPC.
+fn admit(entry: &Entry, identity: &Identity) -> Result<()> {
+    match &entry.rule {
+        Rule::Public(true) => return Ok(()),
+        Rule::Internal(true) if identity.kind == Kind::Service => return Ok(()),
+        Rule::Authenticated(true) => {}
+        Rule::Permission(key) => {
+            if !identity.has_permission(key) {
+                return Err(Error::denied(format!("Missing {key}")).with("permission", key.as_str()));
+            }
+        }
+        Rule::Internal(_) | Rule::Public(false) | Rule::Authenticated(false) => {
+            return Err(Error::denied("Only services of the mesh may call this"));
+        }
+    }
+    if !identity.in_scope(&entry.scope) {
+        return Err(Error::denied("The API key's scopes do not reach this").with("reason", "SCOPE"));
+    }
+    Ok(())
+}
+
+fn header<'r>(request: &'r http::Request<Body>, name: &str) -> Option<&'r str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+/// The caller's deadline (gRPC over HTTP/2, "Timeout").
+fn grpc_timeout(request: &http::Request<Body>) -> Option<Duration> {
+    let text = header(request, "grpc-timeout")?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number.checked_mul(3600)?),
+        "M" => Duration::from_secs(number.checked_mul(60)?),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// Unknown paths share one label, so that a caller cannot make labels.
+fn rpc_label(access: &HashMap<String, Entry>, rpc: &str) -> String {
+    if access.contains_key(&format!("/{rpc}")) || rpc.starts_with("grpc.health.v1.") {
+        rpc.to_owned()
+    } else {
+        "unknown".to_owned()
+    }
+}
+
+fn code_label(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

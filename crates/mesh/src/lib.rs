@@ -1,0 +1,25 @@
+//! What makes a process a node of the mesh: serving, calling, identity, errors, configuration,
+//! database. Knows no business noun (no record, flow or agent).
+//!
+//! Invariant: a call is the same in one process and over a socket; only [`link::Link`] differs.
+
+pub mod clock;
+pub mod config;
+pub mod ctx;
+pub mod db;
+pub mod error;
+pub mod guard;
+pub mod id;
+pub mod identity;
+pub mod link;
+pub mod node;
+pub mod resolver;
+pub mod route;
+pub mod session;
+pub mod tasks;
+pub mod telemetry;
+
+pub use ctx::Ctx;
+pub use error::{Error, FieldViolation, Result};
+pub use link::Link;
+pub use node::Node;

@@ -1,0 +1,293 @@
+//! The one place that turns a credential into an identity, for the gateway and for every service
+//! (architecture.md §5).
+//!
+//! Invariant: no credential, no identity; a bad credential never falls back to another one or to
+//! anonymous. With `Authorization` present the cookie is not looked at.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use proto::auth::v1::{
+    ExchangeCredentialRequest, ListSigningKeysRequest, exchange_credential_request::Credential as Wire,
+    identity_service_client::IdentityServiceClient,
+};
+
+use crate::{
+    Error, Link, Result,
+    clock,
+    ctx::Caller,
+    error::Reason,
+    identity::{Verified, Verifier, VerifyError},
+    session::{self, CredentialHash, SessionStore, State},
+};
+
+/// Name of the session cookie over plain HTTP; over HTTPS it has [`SECURE_PREFIX`] before it.
+pub const SESSION_COOKIE: &str = "better-auth.session_token";
+/// Prefix of the cookie's name when the public URL is HTTPS (RFC 6265bis §4.1.3.1).
+pub const SECURE_PREFIX: &str = "__Secure-";
+/// How every API key starts.
+pub const API_KEY_PREFIX: &str = "osk_";
+
+/// A credential as it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// `Authorization: Bearer <token>`: an identity token (between services), or a session token.
+    Bearer(String),
+    /// The value of the session cookie, percent-decoded.
+    Cookie(String),
+    /// `x-api-key`, `Authorization: ApiKey …`, or a bearer that starts with `osk_`.
+    ApiKey(String),
+}
+
+impl Credential {
+    /// Reads the credential of a request.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED for an `Authorization` header that is not understood.
+    pub fn of(headers: &http::HeaderMap) -> Result<Option<Self>> {
+        if let Some(value) = headers.get(http::header::AUTHORIZATION) {
+            let value = value.to_str().map_err(|_| malformed())?.trim();
+            let (scheme, token) = value.split_once(' ').ok_or_else(malformed)?;
+            let token = token.trim();
+            if token.is_empty() {
+                return Err(malformed());
+            }
+            return if scheme.eq_ignore_ascii_case("bearer") {
+                Ok(Some(if token.starts_with(API_KEY_PREFIX) {
+                    Self::ApiKey(token.to_owned())
+                } else {
+                    Self::Bearer(percent_decode(token))
+                }))
+            } else if scheme.eq_ignore_ascii_case("apikey") {
+                Ok(Some(Self::ApiKey(token.to_owned())))
+            } else {
+                Err(malformed())
+            };
+        }
+        if let Some(value) = headers.get("x-api-key") {
+            let value = value.to_str().map_err(|_| malformed())?;
+            return Ok(Some(Self::ApiKey(value.to_owned())));
+        }
+        Ok(cookie(headers).map(Self::Cookie))
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Bearer(text) | Self::Cookie(text) | Self::ApiKey(text) => text,
+        }
+    }
+
+    fn looks_like_identity_token(&self) -> bool {
+        matches!(self, Self::Bearer(token) if token.starts_with("eyJ") && token.matches('.').count() == 2)
+    }
+}
+
+/// The session cookie's value, if the request has one. The secure name wins.
+fn cookie(headers: &http::HeaderMap) -> Option<String> {
+    let mut plain = None;
+    for header in headers.get_all(http::header::COOKIE) {
+        for pair in header.to_str().ok()?.split(';') {
+            let Some((name, value)) = pair.trim().split_once('=') else {
+                continue;
+            };
+            if name.strip_prefix(SECURE_PREFIX) == Some(SESSION_COOKIE) {
+                return Some(percent_decode(value));
+            }
+            if name == SESSION_COOKIE {
+                plain.get_or_insert_with(|| percent_decode(value));
+            }
+        }
+    }
+    plain
+}
+
+fn percent_decode(text: &str) -> String {
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
+fn malformed() -> Error {
+    Error::unauthenticated("The Authorization header is not understood; send `Bearer <token>`")
+}
+
+/// Who may hand in identity tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// A service: identity tokens are taken.
+    Service,
+    /// The REST edge: identity tokens are never taken from a client.
+    Edge,
+}
+
+/// Turns credentials into identities.
+#[derive(Clone)]
+pub struct Resolver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    door: Door,
+    auth: Link,
+    verifier: Verifier,
+    sessions: Option<SessionStore>,
+    exchanged: moka::sync::Cache<CredentialHash, Exchanged>,
+    exchanged_for: Duration,
+}
+
+#[derive(Clone)]
+struct Exchanged {
+    caller: Caller,
+    expires_at_ms: i64,
+    /// The session token behind the credential, when it is one.
+    session: Option<CredentialHash>,
+    at: Instant,
+}
+
+impl Resolver {
+    /// A resolver that exchanges credentials at auth-svc. With a session store (the gateway) every
+    /// use of a session is checked there and the token is kept while it lives; without one
+    /// (services) an exchanged credential is kept 5 seconds.
+    #[must_use]
+    pub fn new(door: Door, auth: Link, sessions: Option<SessionStore>) -> Self {
+        let exchanged_for = if sessions.is_some() {
+            Duration::from_secs(55)
+        } else {
+            Duration::from_secs(5)
+        };
+        Self {
+            inner: Arc::new(Inner {
+                door,
+                auth,
+                verifier: Verifier::default(),
+                sessions,
+                exchanged: moka::sync::Cache::builder()
+                    .max_capacity(100_000)
+                    .time_to_live(exchanged_for)
+                    .build(),
+                exchanged_for,
+            }),
+        }
+    }
+
+    /// Resolves a credential.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED when it is not (or no longer) good, SERVICE_UNAVAILABLE when that cannot be
+    /// told.
+    pub async fn resolve(&self, credential: &Credential) -> Result<Caller> {
+        if credential.looks_like_identity_token() {
+            if self.inner.door == Door::Edge {
+                return Err(Error::unauthenticated("The credential is not valid"));
+            }
+            let token = credential.as_str();
+            let verified = self.verify(token).await?;
+            return Ok(Caller {
+                identity: verified.identity,
+                token: token.into(),
+            });
+        }
+        let key = session::hash(credential.as_str());
+        if let Some(known) = self.inner.exchanged.get(&key) {
+            if known.at.elapsed() < self.inner.exchanged_for
+                && known.expires_at_ms > clock::unix_ms() + 2_000
+                && self.still_live(&known).await?
+            {
+                return Ok(known.caller);
+            }
+            self.inner.exchanged.invalidate(&key);
+        }
+        self.exchange(credential, key).await
+    }
+
+    /// Whether the session behind a cached token may still be used without asking auth-svc.
+    async fn still_live(&self, known: &Exchanged) -> Result<bool> {
+        let (Some(store), Some(session)) = (&self.inner.sessions, &known.session) else {
+            return Ok(true);
+        };
+        match store.state(session).await {
+            Ok(State::Live) => Ok(true),
+            Ok(State::Ended) => Err(ended()),
+            // Not known, or the store is away: the database is the authority.
+            Ok(State::Absent) | Err(_) => Ok(false),
+        }
+    }
+
+    async fn exchange(&self, credential: &Credential, key: CredentialHash) -> Result<Caller> {
+        let wire = match credential {
+            Credential::Bearer(token) => Wire::Bearer(token.clone()),
+            Credential::Cookie(value) => Wire::Cookie(value.clone()),
+            Credential::ApiKey(value) => Wire::ApiKey(value.clone()),
+        };
+        let mut request = tonic::Request::new(ExchangeCredentialRequest {
+            credential: Some(wire),
+        });
+        request.set_timeout(Duration::from_secs(5));
+        let mut client = IdentityServiceClient::new(self.inner.auth.clone());
+        let answer = client
+            .exchange_credential(request)
+            .await
+            .map_err(|status| Error::from_status(&status))?
+            .into_inner();
+        let verified = self.verify(&answer.identity_token).await?;
+        let caller = Caller {
+            identity: verified.identity,
+            token: answer.identity_token.into(),
+        };
+        let session = match credential {
+            // The signed form is `<token>.<signature>`; the store knows the token.
+            Credential::Bearer(text) | Credential::Cookie(text) => {
+                Some(session::hash(text.split('.').next().unwrap_or(text)))
+            }
+            Credential::ApiKey(_) => None,
+        };
+        self.inner.exchanged.insert(
+            key,
+            Exchanged {
+                caller: caller.clone(),
+                expires_at_ms: verified.expires_at_ms,
+                session,
+                at: Instant::now(),
+            },
+        );
+        Ok(caller)
+    }
+
+    async fn verify(&self, token: &str) -> Result<Verified> {
+        match self.inner.verifier.verify(token) {
+            Err(VerifyError::UnknownKey) => {
+                self.fetch_keys().await?;
+                Ok(self.inner.verifier.verify(token)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn fetch_keys(&self) -> Result<()> {
+        let mut request = tonic::Request::new(ListSigningKeysRequest {});
+        request.set_timeout(Duration::from_secs(5));
+        let mut client = IdentityServiceClient::new(self.inner.auth.clone());
+        let keys = client
+            .list_signing_keys(request)
+            .await
+            .map_err(|status| Error::from_status(&status))?
+            .into_inner()
+            .keys;
+        self.inner
+            .verifier
+            .set_keys(keys.into_iter().map(|key| (key.kid, key.public_key.to_vec())))
+    }
+
+    /// Forgets what was exchanged for a credential, for example after a sign-out.
+    pub fn forget(&self, credential: &Credential) {
+        self.inner
+            .exchanged
+            .invalidate(&session::hash(credential.as_str()));
+    }
+}
+
+fn ended() -> Error {
+    Error::new(Reason::Unauthenticated, "The session has ended").with("reason", "EXPIRED_TOKEN")
+}
