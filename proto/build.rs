@@ -47,7 +47,7 @@ fn error_codes(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     let reasons = pool
         .get_enum_by_name("objectmesh.errors.v1.ErrorReason")
         .ok_or("error_reason.proto declares no ErrorReason")?;
-    let (mut grpc, mut http) = (String::new(), String::new());
+    let (mut grpc, mut http, mut rest) = (String::new(), String::new(), String::new());
     for value in reasons.values() {
         let options = value.options();
         let code = options.get_extension(&option);
@@ -59,6 +59,12 @@ fn error_codes(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         let variant = variant(value.name());
         writeln!(grpc, "            Self::{variant} => {},", number("grpc")?)?;
         writeln!(http, "            Self::{variant} => {},", number("http")?)?;
+        match code.get_field_by_name("rest_code").as_deref() {
+            Some(Value::String(word)) if !word.is_empty() => {
+                writeln!(rest, "            Self::{variant} => {word:?},")?;
+            }
+            _ => {}
+        }
     }
     Ok(format!(
         "impl ErrorReason {{
@@ -71,6 +77,12 @@ fn error_codes(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     #[must_use]
     pub fn http_status(self) -> u16 {{
         match self {{\n{http}        }}
+    }}
+    /// The `code` that REST prints: the reason, or the coarser word of the contract.
+    #[must_use]
+    pub fn rest_code(self) -> &'static str {{
+        match self {{\n{rest}            _ => self.as_wire(),
+        }}
     }}
 }}\n"
     ))

@@ -1,1 +1,82 @@
-//! auth-svc
+//! auth-svc: who people are. Users, credentials, sessions, and the identity tokens that every
+//! service verifies (architecture.md §5).
+//!
+//! Invariant: nothing in the database or the session store signs anybody in: tokens are kept as
+//! hashes, passwords as argon2id, and signing keys are derived from a secret that is not stored.
+
+mod app;
+mod config;
+mod domain;
+mod grpc;
+pub mod process;
+mod store;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use mesh::{
+    Link, Node,
+    db::Db,
+    guard::Guard,
+    resolver::{Door, Resolver},
+    session::SessionStore,
+    tasks::Tasks,
+};
+use proto::auth::v1::{
+    auth_service_server::AuthServiceServer, identity_service_server::IdentityServiceServer,
+    user_admin_service_server::UserAdminServiceServer,
+};
+use tonic::service::Routes;
+
+pub use config::{
+    CONFIG_DEFAULTS, Config, EmailAndPassword, HashingConfig, SessionConfig, SigningConfig,
+    ThrottleConfig,
+};
+pub use store::MIGRATIONS;
+
+/// Name of the service.
+pub const NAME: &str = "auth-svc";
+
+/// The services that auth-svc calls.
+pub struct Peers {
+    /// Itself, for its own guard.
+    pub auth: Link,
+    /// data-svc, which knows what users may do.
+    pub data: Link,
+}
+
+/// Builds the node: opens and migrates the database, makes the first signing key. Calls no peer.
+///
+/// # Errors
+/// Names every problem of the configuration; when the database cannot be opened or migrated.
+pub async fn build(
+    config: Config,
+    peers: Peers,
+    sessions: SessionStore,
+    tasks: Tasks,
+) -> anyhow::Result<Node> {
+    let problems = config.problems();
+    anyhow::ensure!(
+        problems.is_empty(),
+        "configuration of auth-svc: {}",
+        problems.join("; ")
+    );
+    let db = Db::open(&config.db)
+        .await
+        .context("the database of auth-svc")?;
+    if config.migrate {
+        db.migrate(MIGRATIONS).await.context("migrating auth-svc")?;
+    }
+    let app = app::App::new(&config, db, peers.data, sessions, tasks.clone()).await?;
+    let routes = Routes::default()
+        .add_service(AuthServiceServer::new(grpc::Auth(app.clone())))
+        .add_service(UserAdminServiceServer::new(grpc::UserAdmin(app.clone())))
+        .add_service(IdentityServiceServer::new(grpc::IdentityRpc(app)));
+    let guard = Guard::new(
+        NAME,
+        Resolver::new(Door::Service, peers.auth, None),
+        config.reflection,
+    )?;
+    // The revision is that of the metadata, which auth-svc does not serve.
+    Node::new(NAME, routes, guard, tasks, Arc::new(|| 0)).await
+}

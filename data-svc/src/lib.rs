@@ -1,1 +1,129 @@
-//! data-svc
+//! data-svc: objects and records, metadata, permissions.
+//!
+//! `grpc/` converts, `engine/` is the one pipeline that every door to records goes through,
+//! `domain/` holds the rules over plain types, `store/` all SQL, `registry/` the metadata in force.
+
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod grpc;
+pub mod process;
+pub mod registry;
+pub mod store;
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use mesh::{
+    Link, Node,
+    db::{Db, Migration, Statement, Value},
+    guard::Guard,
+    resolver::{Door, Resolver},
+    tasks::Tasks,
+};
+use proto::data::v1::{
+    metadata_service_server::MetadataServiceServer, principal_service_server::PrincipalServiceServer,
+    record_service_server::RecordServiceServer,
+};
+use tonic::service::Routes;
+
+pub use config::Config;
+
+use crate::{
+    domain::query::CursorKey,
+    engine::{Engine, seed},
+    registry::packages::Catalog,
+};
+
+/// The engine's own tables.
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "create_engine_tables",
+    sql: include_str!("../migrations/0001_create_engine_tables.sql"),
+}];
+
+/// The services that data-svc calls.
+pub struct Peers {
+    /// auth-svc, for identity tokens.
+    pub auth: Link,
+}
+
+/// data-svc, built.
+pub struct Service {
+    /// What is served.
+    pub node: Node,
+    /// The engine behind it, for installing packages and loading data.
+    pub engine: Engine,
+}
+
+/// Builds data-svc: opens the database, brings it up to date, loads the registry. Binds no socket
+/// and calls no peer.
+///
+/// # Errors
+/// Those of the database, and of installed metadata that cannot be read.
+pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Service> {
+    let db = Db::open(&config.db.to_db_config()).await?;
+    let engine = open_engine(db).await?;
+    let resolver = Resolver::new(Door::Service, peers.auth, None);
+    let guard = Guard::new("data-svc", resolver, config.reflection)?;
+    let message_max = mesh::node::MESSAGE_MAX;
+    let records = RecordServiceServer::new(grpc::records::Records {
+        engine: engine.clone(),
+    })
+    .max_decoding_message_size(message_max);
+    let metadata = MetadataServiceServer::new(grpc::metadata::Metadata {
+        engine: engine.clone(),
+    });
+    let principals = PrincipalServiceServer::new(grpc::principal::Principals {
+        engine: engine.clone(),
+    });
+    let routes = Routes::new(records)
+        .add_service(metadata)
+        .add_service(principals);
+    let catalog = Arc::clone(&engine.catalog);
+    let revision = Arc::new(move || catalog.current().revision);
+    let node = Node::new("data-svc", routes, guard, tasks, revision).await?;
+    Ok(Service { node, engine })
+}
+
+/// Opens the engine on a database: tables, registry, the platform's own rows.
+///
+/// # Errors
+/// Those of the database, and of installed metadata that cannot be read.
+pub async fn open_engine(db: Db) -> anyhow::Result<Engine> {
+    db.migrate(MIGRATIONS).await?;
+    let cursor_key = cursor_key(&db).await?;
+    let catalog = Catalog::open(db.clone()).await?;
+    let engine = Engine {
+        db,
+        catalog: Arc::new(catalog),
+        cursor_key: Arc::new(cursor_key),
+    };
+    seed::ensure_default_organization(&engine).await?;
+    Ok(engine)
+}
+
+/// The random key that signs cursors; made once for a database, the same on every replica.
+async fn cursor_key(db: &Db) -> anyhow::Result<CursorKey> {
+    let fresh = mesh::id::secret().to_vec();
+    db.write::<_, mesh::Error, _>(move |tx| {
+        let statement = Statement::new(
+            "INSERT INTO om_secret (name, value) VALUES ('cursor_key', $1) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(Value::Bytes(Some(fresh.clone())));
+        async move {
+            tx.execute(statement).await?;
+            Ok(())
+        }
+        .boxed()
+    })
+    .await?;
+    let statement = Statement::new("SELECT value FROM om_secret WHERE name = 'cursor_key'");
+    let key = db
+        .query_one(statement, |row| Ok(row.bytes(0)?.unwrap_or_default().to_vec()))
+        .await?;
+    let key: [u8; 32] = key
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("the stored cursor key is damaged"))?;
+    Ok(CursorKey::new(key))
+}

@@ -1,1 +1,105 @@
-//! gateway
+//! The REST edge: it reads who asks, finds the route and moves the request over it to a service.
+//!
+//! Invariant: the gateway has no handler for any endpoint of a service, parses no record and
+//! decides nothing about rights. Written by hand are only discovery, health, readiness and metrics.
+
+mod address;
+mod answer;
+mod body;
+mod config;
+mod cors;
+mod discovery;
+mod edge;
+mod gate;
+mod origin;
+mod probes;
+mod request_target;
+mod serve;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use mesh::{
+    Link,
+    resolver::{Door, Resolver},
+    route::Table,
+    session::SessionStore,
+    tasks::Tasks,
+};
+
+pub use config::{Config, DEFAULTS, PeerUrls, Process, Redis};
+
+use crate::{discovery::Discovery, edge::Edge, probes::Probes};
+
+/// The services behind the gateway.
+#[derive(Clone)]
+pub struct Peers {
+    /// auth-svc: the packages `objectmesh.auth.*`.
+    pub auth: Link,
+    /// data-svc: the packages `objectmesh.data.*`.
+    pub data: Link,
+}
+
+impl Peers {
+    /// Name, link and proto package of each.
+    fn all(&self) -> [(&'static str, &Link, &'static str); 2] {
+        [
+            ("auth-svc", &self.auth, "objectmesh.auth."),
+            ("data-svc", &self.data, "objectmesh.data."),
+        ]
+    }
+}
+
+/// The gateway, built.
+#[derive(Clone)]
+pub struct Gateway {
+    edge: Arc<Edge>,
+}
+
+/// Builds the gateway. Binds no socket; starts on `tasks` what has to run beside requests.
+///
+/// # Errors
+/// When the configuration is wrong (all problems at once), or a descriptor is.
+pub fn build(
+    config: Config,
+    peers: Peers,
+    sessions: SessionStore,
+    tasks: Tasks,
+) -> anyhow::Result<Gateway> {
+    let (origins, proxies) = config.check()?;
+    let table = Table::from_descriptors().context("the route table")?;
+    let links = table
+        .routes()
+        .iter()
+        .map(|route| {
+            let mut peers = peers.all().into_iter();
+            let peer = peers.find(|(_, _, package)| route.package.starts_with(package));
+            let (_, link, _) = peer.with_context(|| format!("nobody serves {route}"))?;
+            Ok((route.rpc.clone(), link.clone()))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let discovery = Discovery::new(&table, &config.environment);
+    let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
+    let probes = Probes::new(peers, sessions);
+    probes::keep_metrics(&tasks);
+    Ok(Gateway {
+        edge: Arc::new(Edge {
+            table,
+            links,
+            resolver,
+            origins,
+            proxies,
+            discovery,
+            probes,
+            config,
+        }),
+    })
+}
+
+impl Gateway {
+    /// The routes of the services.
+    #[must_use]
+    pub fn routes(&self) -> &Table {
+        &self.edge.table
+    }
+}

@@ -189,7 +189,7 @@ impl Error {
     #[must_use]
     pub fn envelope(&self) -> Value {
         json!({"error": {
-            "code": self.0.reason.as_wire(),
+            "code": self.0.reason.rest_code(),
             "message": self.0.message,
             "details": self.details(),
         }})
@@ -332,7 +332,11 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.cause.as_ref().map(AsRef::as_ref)
+    }
+}
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {

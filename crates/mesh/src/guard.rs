@@ -215,7 +215,7 @@ impl Guard {
             now: clock::now(),
             records_as_json: header(&request, RECORDS) == Some("json"),
             client_address: header(&request, CLIENT_ADDRESS).map(str::to_owned),
-            user_agent: header(&request, "user-agent").map(str::to_owned),
+            user_agent: header(&request, "user-agent").map(|text| client_program(text).to_owned()),
         };
         let work = async {
             let caller = self.identify(entry, request.headers()).await?;
@@ -257,7 +257,10 @@ impl Guard {
 }
 
 /// Whether the identity may call the RPC.
-fn admit(entry: &Entry, identity: &Identity) -> Result<()> {
+///
+/// # Errors
+/// PERMISSION_DENIED, naming the permission or `SCOPE`.
+pub fn admit(entry: &Entry, identity: &Identity) -> Result<()> {
     match &entry.rule {
         Rule::Public(true) => return Ok(()),
         Rule::Internal(true) if identity.kind == Kind::Service => return Ok(()),
@@ -279,6 +282,13 @@ fn admit(entry: &Entry, identity: &Identity) -> Result<()> {
 
 fn header<'r>(request: &'r http::Request<Body>, name: &str) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok()
+}
+
+/// What the client sent: over a socket tonic appends its own name, in process it does not.
+fn client_program(user_agent: &str) -> &str {
+    user_agent
+        .rsplit_once(" tonic/")
+        .map_or(user_agent, |(client, _)| client)
 }
 
 /// The caller's deadline (gRPC over HTTP/2, "Timeout").

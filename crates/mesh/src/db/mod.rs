@@ -1,4 +1,289 @@
-//! TEMPORARY placeholder by the lead, overwrite me.
-#[derive(Debug, thiserror::Error)]
-pub enum DbError { #[error("unavailable")] Unavailable(anyhow::Error), #[error("timeout")] Timeout, #[error("serialization")] Serialization }
-pub trait Retry { fn is_serialization_failure(&self) -> bool; }
+//! A service's database: SQLite through rusqlite or PostgreSQL through sqlx, behind one door.
+//!
+//! Callers see neither driver: they bind [`Value`]s, read [`Row`]s and match on [`DbError`].
+//! Reads go to a pool. Writes are jobs, because SQLite has one writer that gives many of them one
+//! commit, and because PostgreSQL may ask to run one again.
+//!
+//! Invariant: a write that was acknowledged is committed and synced.
+
+mod conn;
+mod error;
+mod migrate;
+mod pg_tx;
+mod postgres;
+mod row;
+mod sqlite;
+mod text;
+mod tx;
+mod value;
+mod writer;
+
+use std::{fmt, time::Duration};
+
+pub use futures::future::BoxFuture;
+use serde::{Deserialize, Deserializer};
+
+pub use self::{
+    error::{DbError, Retry, Source},
+    migrate::Migration,
+    postgres::Postgres,
+    row::Row,
+    sqlite::Sqlite,
+    tx::Tx,
+    value::{ColumnType, Dialect, Statement, Value},
+};
+
+/// One service's database. Clones share the connections.
+#[derive(Clone)]
+pub enum Db {
+    /// A file on this machine.
+    Sqlite(Sqlite),
+    /// A server.
+    Postgres(Postgres),
+}
+
+/// Which database to open, and how; also a section of a service's configuration.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DbConfig {
+    /// `sqlite:<path>`, or `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// PostgreSQL: the schema that unqualified names mean, created if missing. Made of `a-z`,
+    /// `0-9` and `_`. Without it, the role's own search path. SQLite has no schemas and ignores it.
+    pub schema: Option<String>,
+    /// SQLite: how many queries run at the same time. Default 4.
+    pub readers: u32,
+    /// PostgreSQL: connections of this process at most. Default 10.
+    pub max_connections: u32,
+    /// A statement that runs longer is stopped; a caller that waits longer for a connection or
+    /// for the writer is refused. Default 10 s; configured as `statement_timeout_ms`.
+    #[serde(rename = "statement_timeout_ms", deserialize_with = "milliseconds")]
+    pub statement_timeout: Duration,
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+impl Default for DbConfig {
+    /// Names no database: the URL is still to be set.
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            schema: None,
+            readers: 4,
+            max_connections: 10,
+            statement_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl DbConfig {
+    /// The defaults for a database.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl fmt::Debug for DbConfig {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.url.split(':').next().unwrap_or_default();
+        f.debug_struct("DbConfig")
+            .field("scheme", &scheme)
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Db").field(&self.dialect()).finish()
+    }
+}
+
+impl Db {
+    /// Opens a database; a SQLite file and its folder are created if they are missing.
+    ///
+    /// # Errors
+    /// [`DbError::Config`] for a URL or schema of the wrong form, [`DbError::Unavailable`] when
+    /// the server or file cannot be opened.
+    pub async fn open(config: &DbConfig) -> Result<Self, DbError> {
+        if let Some(path) = config.url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.starts_with(":memory:") {
+                return Err(DbError::Config("a SQLite URL names a file: sqlite:<path>"));
+            }
+            let timeout = config.statement_timeout;
+            return Sqlite::open(path.into(), config.readers, timeout)
+                .await
+                .map(Self::Sqlite);
+        }
+        if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
+            return Postgres::open(config).await.map(Self::Postgres);
+        }
+        Err(DbError::Config("the URL begins with neither sqlite: nor postgres://"))
+    }
+
+    /// Which SQL to write.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Applies the migrations that are missing, in order, each in its own transaction. Safe when
+    /// several processes do it at once. Versions that the database has and the list has not are
+    /// left alone: a newer process made them.
+    ///
+    /// # Errors
+    /// [`DbError::Migration`] when one was edited after it was applied, or is refused.
+    pub async fn migrate(&self, migrations: &[Migration]) -> Result<(), DbError> {
+        migrate::run(self, migrations).await
+    }
+
+    /// Runs a query outside any transaction and maps its rows. `map` runs where the rows are: on
+    /// SQLite on the reader's thread. A caller that drops the future stops the query on SQLite;
+    /// PostgreSQL finishes it, at most until the statement timeout.
+    pub async fn query<T, F>(
+        &self,
+        statement: impl Into<Statement>,
+        map: F,
+    ) -> Result<Vec<T>, DbError>
+    where
+        F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.rows(statement.into(), usize::MAX, map).await
+    }
+
+    /// Like [`Db::query`] for the first row, if there is one.
+    pub async fn query_opt<T, F>(
+        &self,
+        statement: impl Into<Statement>,
+        map: F,
+    ) -> Result<Option<T>, DbError>
+    where
+        F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
+        T: Send + 'static,
+    {
+        Ok(self.rows(statement.into(), 1, map).await?.pop())
+    }
+
+    /// Like [`Db::query`] for the first row; without one, [`DbError::NoRow`].
+    pub async fn query_one<T, F>(
+        &self,
+        statement: impl Into<Statement>,
+        map: F,
+    ) -> Result<T, DbError>
+    where
+        F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.query_opt(statement, map).await?.ok_or(DbError::NoRow)
+    }
+
+    async fn rows<T, F>(
+        &self,
+        statement: Statement,
+        limit: usize,
+        map: F,
+    ) -> Result<Vec<T>, DbError>
+    where
+        F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
+        T: Send + 'static,
+    {
+        match self {
+            Self::Sqlite(db) => db.rows(statement, limit, map).await,
+            Self::Postgres(db) => db.rows(statement, limit, map).await,
+        }
+    }
+
+    /// Runs several statements on one snapshot, in which nothing can be changed. The job awaits
+    /// nothing but its transaction, and runs once.
+    pub async fn read<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(db) => db.read(job).await,
+            Self::Postgres(db) => db.read(job).await,
+        }
+    }
+
+    /// Runs a job in a transaction; answers once it is committed, or rolled back because the job
+    /// failed.
+    ///
+    /// The job awaits nothing but its transaction (SQLite's writer waits for nobody: it fails
+    /// with [`DbError::Unfinished`]), does nothing outside it, and may run more than once: on
+    /// PostgreSQL up to six times while other transactions are in the way, on SQLite when the
+    /// commit it shared fell to another job's fault. Once handed over it runs to its end even if
+    /// the caller drops the future. It must not run `COMMIT`, `ROLLBACK` or savepoints by itself.
+    ///
+    /// On SQLite the commit is shared with the jobs that wait at the same time; on PostgreSQL the
+    /// transaction is READ COMMITTED.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Retry + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(db) => db.write(job, false).await,
+            Self::Postgres(db) => db.write(job).await,
+        }
+    }
+
+    /// Like [`Db::write`], but on SQLite too the job has its commit for itself: for one that may
+    /// take long, so that nobody else's write waits for its end, and for schema changes.
+    pub async fn write_alone<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Retry + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(db) => db.write(job, true).await,
+            Self::Postgres(db) => db.write(job).await,
+        }
+    }
+
+    /// Runs one statement as a [`Db::write`] of its own; answers the rows it changed.
+    pub async fn execute(&self, statement: impl Into<Statement>) -> Result<u64, DbError> {
+        let statement = statement.into();
+        match self {
+            Self::Sqlite(_) => {
+                self.write(move |tx| {
+                    let statement = statement.clone();
+                    Box::pin(async move { tx.execute(statement).await })
+                })
+                .await
+            }
+            Self::Postgres(db) => db.execute(statement).await,
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(db) => db.ping().await,
+            Self::Postgres(db) => db.ping().await,
+        }
+    }
+
+    /// Lets queries and writes under way end (for at most the statement timeout, writes on SQLite
+    /// all of them), then closes the connections. Later calls are refused.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(db) => db.close().await,
+            Self::Postgres(db) => db.close().await,
+        }
+    }
+}

@@ -1,1 +1,23 @@
-//! The route table and transcoding.
+//! REST as data: the table of routes that the descriptors state, and the transcoder that moves a
+//! request over it: HTTP → wire bytes ([`Route::encode`]) → one call ([`call`]) → HTTP
+//! ([`Route::render`]).
+//!
+//! Invariant: no endpoint has code of its own. Raw JSON is never parsed on the way, and the hot
+//! path touches no descriptor; what descriptors say is compiled into the table at start.
+
+mod build;
+mod call;
+mod encode;
+mod json;
+mod render;
+mod scalar;
+mod shape;
+mod table;
+mod template;
+mod wire;
+
+#[cfg(test)]
+mod oracle;
+
+pub use call::{Answer, RawCodec, call};
+pub use table::{Match, Route, Table, Vars};

@@ -1,0 +1,233 @@
+//! What administrators do to users. The guard has checked `manage_users`.
+
+use std::sync::Arc;
+
+use mesh::{
+    Ctx, Error, Result,
+    error::Reason,
+    identity::{Identity, Kind},
+};
+use time::Duration;
+
+use super::{App, event};
+use crate::{
+    domain::{
+        audit::{Action, Actor, Event},
+        identity::covers,
+        input::{self, Page},
+        throttle,
+        user::{Ban, User},
+    },
+    store::NewUser,
+};
+
+/// A user to create.
+pub(crate) struct Account {
+    /// Display name.
+    pub name: String,
+    /// E-mail address.
+    pub email: String,
+    /// Password.
+    pub password: String,
+}
+
+impl App {
+    /// Creates a user who can sign in at once.
+    ///
+    /// # Errors
+    /// As sign-up; PERMISSION_DENIED for API keys.
+    pub(crate) async fn create_user(&self, ctx: &Ctx, account: Account) -> Result<User> {
+        let admin = self.admin_by_session(ctx).await?;
+        let (user, password_hash) = self
+            .prepare_user(account.name, &account.email, account.password, None)
+            .await?;
+        let new = NewUser {
+            event: by(ctx, admin, Action::UserCreated, &user.id),
+            owner_event_id: mesh::id::new(),
+            user: user.clone(),
+            password_hash,
+            session: None,
+        };
+        if !self.store.create_user(new).await? {
+            return Err(Error::new(Reason::UserAlreadyExists, "User already exists"));
+        }
+        self.tell_data(ctx, &user).await;
+        Ok(user)
+    }
+
+    /// A page of users, oldest first, and how many fit in all.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED when the administrator's session is over.
+    pub(crate) async fn list_users(&self, ctx: &Ctx, page: &Page) -> Result<(Vec<User>, i64)> {
+        self.admin(ctx).await?;
+        self.store.users(page).await
+    }
+
+    /// Sets a user's password and ends their sessions.
+    ///
+    /// # Errors
+    /// PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG; NOT_FOUND; PERMISSION_DENIED for API keys, and for a
+    /// user with rights that the administrator lacks: whoever sets a password can sign in with it.
+    pub(crate) async fn set_user_password(
+        self: &Arc<Self>,
+        ctx: &Ctx,
+        user_id: &str,
+        new: String,
+    ) -> Result<()> {
+        let admin = self.admin_by_session(ctx).await?;
+        input::new_password(&new, self.email_and_password.min_password_length)?;
+        let user = self.find(user_id).await?;
+        if !admin.is_admin() && user.id != admin.subject {
+            let owner = self
+                .store
+                .owner()
+                .await?
+                .is_some_and(|owner| owner == user.id);
+            let rights = self
+                .principals
+                .resolve(ctx, &self.keyring, &user, owner, None)
+                .await?;
+            if owner || !covers(admin, &rights) {
+                return Err(
+                    Error::denied("The user has rights that you lack").with("reason", "ESCALATION")
+                );
+            }
+        }
+        let hash = self.passwords.hash(new).await?;
+        let accounts = vec![
+            throttle::sign_in_key(&user.email),
+            throttle::current_password_key(&user.id),
+        ];
+        let noted = by(ctx, admin, Action::PasswordSet, &user.id);
+        let ended = self
+            .store
+            .set_password(&user.id, hash, accounts, noted)
+            .await?;
+        self.announce_ended(ended.ok_or_else(not_found)?).await;
+        Ok(())
+    }
+
+    /// Keeps a user from signing in, for some seconds or for good, and ends their sessions.
+    ///
+    /// # Errors
+    /// NOT_FOUND; INVALID_STATE for oneself and for the platform's owner; VALIDATION_ERROR.
+    pub(crate) async fn ban_user(
+        self: &Arc<Self>,
+        ctx: &Ctx,
+        user_id: &str,
+        reason: Option<&str>,
+        expires_in_s: Option<u32>,
+    ) -> Result<User> {
+        let admin = self.admin(ctx).await?;
+        let reason = input::ban_reason(reason)?;
+        if expires_in_s == Some(0) {
+            let message = "banExpiresIn must be more than 0 seconds";
+            return Err(
+                Error::validation("INVALID_REQUEST", message).with("parameter", "banExpiresIn")
+            );
+        }
+        let user = self.find(user_id).await?;
+        self.dispensable(admin, &user, "banned").await?;
+        let noted = by(ctx, admin, Action::UserBanned, &user.id);
+        let until = expires_in_s.map(|seconds| noted.at + Duration::seconds(seconds.into()));
+        let ban = Ban { reason, until };
+        let (user, ended) = self
+            .store
+            .set_ban(&user.id, Some(ban), noted)
+            .await?
+            .ok_or_else(not_found)?;
+        self.announce_ended(ended).await;
+        self.tell_data(ctx, &user).await;
+        Ok(user)
+    }
+
+    /// Lets a user sign in again.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub(crate) async fn unban_user(&self, ctx: &Ctx, user_id: &str) -> Result<User> {
+        let admin = self.admin(ctx).await?;
+        let user = self.find(user_id).await?;
+        let noted = by(ctx, admin, Action::UserUnbanned, &user.id);
+        let (user, _ended) = self
+            .store
+            .set_ban(&user.id, None, noted)
+            .await?
+            .ok_or_else(not_found)?;
+        self.tell_data(ctx, &user).await;
+        Ok(user)
+    }
+
+    /// Deletes a user, their credentials and sessions.
+    ///
+    /// # Errors
+    /// NOT_FOUND; INVALID_STATE for oneself and for the platform's owner.
+    pub(crate) async fn remove_user(self: &Arc<Self>, ctx: &Ctx, user_id: &str) -> Result<()> {
+        let admin = self.admin(ctx).await?;
+        let user = self.find(user_id).await?;
+        self.dispensable(admin, &user, "removed").await?;
+        let noted = by(ctx, admin, Action::UserRemoved, &user.id);
+        let ended = self
+            .store
+            .remove_user(&user.id, noted)
+            .await?
+            .ok_or_else(not_found)?;
+        self.announce_ended(ended).await;
+        if let Err(error) = self.principals.remove(ctx, &self.keyring, &user.id).await {
+            tracing::warn!(error = %error, user.id = user.id, "data-svc was not told that a user is gone");
+        }
+        Ok(())
+    }
+
+    /// An administrator in a session of their own.
+    async fn admin_by_session<'c>(&self, ctx: &'c Ctx) -> Result<&'c Identity> {
+        let admin = self.admin(ctx).await?;
+        if admin.key_id.is_some() {
+            return Err(
+                Error::denied("An API key does not reach credentials").with("reason", "SCOPE")
+            );
+        }
+        Ok(admin)
+    }
+
+    async fn find(&self, user_id: &str) -> Result<User> {
+        if !input::can_be_id(user_id) {
+            return Err(not_found());
+        }
+        self.store.user(user_id).await?.ok_or_else(not_found)
+    }
+
+    /// # Errors
+    /// INVALID_STATE when the platform cannot do without the user, or it is the caller.
+    async fn dispensable(&self, admin: &Identity, user: &User, verb: &str) -> Result<()> {
+        let (message, reason) = if self
+            .store
+            .owner()
+            .await?
+            .is_some_and(|owner| owner == user.id)
+        {
+            (
+                format!("The platform's owner cannot be {verb}"),
+                "LAST_ADMIN",
+            )
+        } else if user.id == admin.subject {
+            (format!("You cannot be {verb} by yourself"), "SELF")
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Reason::InvalidState, message).with("reason", reason))
+    }
+}
+
+fn by(ctx: &Ctx, admin: &Identity, action: Action, subject: &str) -> Event {
+    let actor = match admin.kind {
+        Kind::User => Actor::User(admin.subject.clone()),
+        Kind::Service => Actor::Service(admin.subject.clone()),
+    };
+    event(ctx, action, actor, Some(subject))
+}
+
+fn not_found() -> Error {
+    Error::not_found("USER_NOT_FOUND", "User not found")
+}

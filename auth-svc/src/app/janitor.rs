@@ -1,0 +1,48 @@
+//! What nobody asks for but has to be done: noticing new signing keys, deleting what has ended.
+
+use std::{sync::Arc, time::Duration};
+
+use mesh::{Result, clock};
+
+use super::App;
+
+/// How often keys are read again; well below how long a retired key verifies.
+const EVERY: Duration = Duration::from_secs(60);
+/// Expired sessions stay this long, so that their tokens are told "expired", not "unknown".
+const KEPT: time::Duration = time::Duration::days(7);
+/// Rounds between two clean-ups.
+const CLEAN_UP_EVERY: u32 = 60;
+
+/// Starts the task; it ends with the node.
+pub(super) fn start(app: &Arc<App>) {
+    let weak = Arc::downgrade(app);
+    let stop = app.tasks.stop_token();
+    app.tasks.spawn(async move {
+        let mut round: u32 = 0;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            // The task does not keep a node alive that nobody holds any more.
+            let Some(app) = weak.upgrade() else { return };
+            round = round.wrapping_add(1);
+            if let Err(error) = app.tidy(round.is_multiple_of(CLEAN_UP_EVERY)).await {
+                tracing::warn!(error = %error, "keys and sessions were not tidied; trying again");
+            }
+        }
+    });
+}
+
+impl App {
+    async fn tidy(&self, clean_up: bool) -> Result<()> {
+        self.keyring.refresh().await?;
+        if clean_up {
+            let now = clock::now();
+            self.store
+                .purge(now - KEPT, now - self.throttle.forget_after)
+                .await?;
+        }
+        Ok(())
+    }
+}

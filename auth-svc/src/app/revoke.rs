@@ -1,0 +1,50 @@
+//! Telling everybody that sessions have ended.
+
+use std::{sync::Arc, time::Duration};
+
+use super::App;
+use crate::domain::session::TokenHash;
+
+/// Waits between attempts to reach the session store, in seconds. Together they outlast every
+/// identity token minted before the session ended.
+const RETRY_S: [u64; 6] = [1, 2, 5, 10, 20, 40];
+
+impl App {
+    /// Marks sessions as ended, after the database has them no more. The database is the
+    /// authority, so a session store that is away fails nothing: the news follow when it is back.
+    pub(super) async fn announce_ended(self: &Arc<Self>, ended: Vec<TokenHash>) {
+        let Some(missed) = self.mark_ended(ended).await else {
+            return;
+        };
+        let app = self.clone();
+        let stop = self.tasks.stop_token();
+        self.tasks.spawn(async move {
+            let mut missed = missed;
+            for wait in RETRY_S {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(Duration::from_secs(wait)) => {}
+                }
+                match app.mark_ended(missed).await {
+                    Some(still) => missed = still,
+                    None => return,
+                }
+            }
+            tracing::error!(
+                session.count = missed.len(),
+                "the session store did not learn that sessions ended"
+            );
+        });
+    }
+
+    /// Those that could not be marked.
+    async fn mark_ended(&self, ended: Vec<TokenHash>) -> Option<Vec<TokenHash>> {
+        for (done, session) in ended.iter().enumerate() {
+            if let Err(error) = self.sessions.mark_ended(session).await {
+                tracing::warn!(error = %error, "the session store did not learn that a session ended");
+                return Some(ended[done..].to_vec());
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,104 @@
+//! What is written down about people's accounts. Never a secret, never an unknown address: people
+//! type passwords into the wrong field.
+
+use time::OffsetDateTime;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Somebody signed in.
+    SignIn,
+    /// Somebody tried to sign in and was refused.
+    SignInFailed,
+    /// Somebody signed out.
+    SignOut,
+    /// A session was ended by its user.
+    SessionRevoked,
+    /// A user changed their password.
+    PasswordChange,
+    /// A user stated a wrong current password.
+    PasswordChangeFailed,
+    /// An administrator set a user's password.
+    PasswordSet,
+    /// A user was created.
+    UserCreated,
+    /// A user changed name or picture.
+    UserUpdated,
+    /// A user was banned.
+    UserBanned,
+    /// A ban was lifted.
+    UserUnbanned,
+    /// A user was deleted.
+    UserRemoved,
+    /// The first user ever became the platform's owner.
+    OwnerClaimed,
+    /// A service got an identity token of its own.
+    ServiceTokenIssued,
+}
+
+impl Action {
+    /// The word in the database.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign_in",
+            Self::SignInFailed => "sign_in_failed",
+            Self::SignOut => "sign_out",
+            Self::SessionRevoked => "session_revoked",
+            Self::PasswordChange => "password_change",
+            Self::PasswordChangeFailed => "password_change_failed",
+            Self::PasswordSet => "password_set",
+            Self::UserCreated => "user_created",
+            Self::UserUpdated => "user_updated",
+            Self::UserBanned => "user_banned",
+            Self::UserUnbanned => "user_unbanned",
+            Self::UserRemoved => "user_removed",
+            Self::OwnerClaimed => "owner_claimed",
+            Self::ServiceTokenIssued => "service_token_issued",
+        }
+    }
+}
+
+/// Who acted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Actor {
+    /// A user, by id.
+    User(String),
+    /// A service, by name.
+    Service(String),
+    /// Somebody without a credential.
+    Anonymous,
+}
+
+impl Actor {
+    /// The text in the database; never empty.
+    #[must_use]
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::User(id) if !id.is_empty() => id,
+            Self::Service(name) if !name.is_empty() => name,
+            Self::User(_) | Self::Service(_) | Self::Anonymous => "anonymous",
+        }
+    }
+}
+
+/// An entry of the audit log.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    /// Id (ULID).
+    pub id: String,
+    /// When.
+    pub at: OffsetDateTime,
+    /// What.
+    pub action: Action,
+    /// Who did it.
+    pub actor: Actor,
+    /// Id of the user it happened to.
+    pub subject: Option<String>,
+    /// Address it came from.
+    pub ip_address: Option<String>,
+    /// Program it came from.
+    pub user_agent: Option<String>,
+    /// Request it belongs to.
+    pub request_id: String,
+}

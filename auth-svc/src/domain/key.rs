@@ -1,0 +1,167 @@
+//! The keys that sign identity tokens: derived from a secret and a key id, so that replicas agree
+//! and a dump of the database signs nothing.
+//!
+//! Invariant: the key id on the wire names both the stored id and the secret, so that two secrets
+//! (during a change of secrets) never give two keys of one name.
+
+use ed25519_dalek::SigningKey;
+use hkdf::Hkdf;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use mesh::{
+    Error, Result,
+    identity::{Claims, Identity, TOKEN_TYPE},
+};
+use sha2::Sha256;
+use time::OffsetDateTime;
+
+use super::token::Secrets;
+
+/// PKCS #8 (RFC 8410 §7) of an Ed25519 private key, up to the 32 bytes of the key.
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+
+/// A stored key id. The key itself is stored nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyId {
+    /// The id (ULID).
+    pub id: String,
+    /// Rises by one with each new id; unique.
+    pub generation: i64,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+}
+
+/// One signing key.
+pub(crate) struct Key {
+    /// Its id on the wire.
+    pub kid: String,
+    /// The public half, 32 bytes.
+    pub public: [u8; 32],
+    private: EncodingKey,
+}
+
+/// The keys in use.
+pub(crate) struct KeySet {
+    /// Signs.
+    current: Key,
+    /// Verify only: older ids, further secrets.
+    others: Vec<Key>,
+}
+
+/// A token, signed.
+#[derive(Clone, Debug)]
+pub(crate) struct Minted {
+    /// The JWT.
+    pub token: String,
+    /// When it ends, milliseconds since 1970.
+    pub expires_at_ms: i64,
+}
+
+impl KeySet {
+    /// The keys of these ids under these secrets: the newest id with the first secret signs.
+    /// `None` without an id or without a secret.
+    #[must_use]
+    pub(crate) fn derive(ids: &[KeyId], secrets: &Secrets) -> Option<Self> {
+        let mut ids: Vec<&KeyId> = ids.iter().collect();
+        ids.sort_by_key(|id| std::cmp::Reverse(id.generation));
+        let mut keys = ids.iter().flat_map(|id| {
+            secrets
+                .iter()
+                .filter_map(|secret| derive_key(secret, &id.id))
+        });
+        let current = keys.next()?;
+        Some(Self {
+            current,
+            others: keys.collect(),
+        })
+    }
+
+    /// Every key, the signing one first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.current).chain(&self.others)
+    }
+
+    /// Signs a token for an identity, good from now on for at most a minute.
+    ///
+    /// # Errors
+    /// INTERNAL when the claims cannot be written.
+    pub(crate) fn mint(&self, identity: Identity) -> Result<Minted> {
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.typ = Some(TOKEN_TYPE.to_owned());
+        header.kid = Some(self.current.kid.clone());
+        let claims = Claims::new(identity);
+        let token = jsonwebtoken::encode(&header, &claims, &self.current.private)
+            .map_err(Error::internal)?;
+        Ok(Minted {
+            token,
+            expires_at_ms: claims.exp.saturating_mul(1000),
+        })
+    }
+}
+
+fn derive_key(secret: &[u8], id: &str) -> Option<Key> {
+    let hkdf = Hkdf::<Sha256>::new(None, secret);
+    let mut seed = [0; 32];
+    hkdf.expand(
+        format!("objectmesh identity token key {id}").as_bytes(),
+        &mut seed,
+    )
+    .ok()?;
+    let mut name = [0; 4];
+    hkdf.expand(
+        format!("objectmesh identity token key name {id}").as_bytes(),
+        &mut name,
+    )
+    .ok()?;
+    let der = [PKCS8_PREFIX.as_slice(), &seed].concat();
+    Some(Key {
+        kid: format!("{id}-{:08x}", u32::from_be_bytes(name)),
+        public: SigningKey::from_bytes(&seed).verifying_key().to_bytes(),
+        private: EncodingKey::from_ed_der(&der),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh::identity::{Purpose, Verifier};
+
+    use super::*;
+    use crate::domain::identity::service_identity;
+
+    fn id(generation: i64) -> KeyId {
+        KeyId {
+            id: format!("k{generation}"),
+            generation,
+            created_at: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn verifies(verifier: &KeySet, signer: &KeySet) -> bool {
+        let check = Verifier::default();
+        let keys = verifier
+            .iter()
+            .map(|key| (key.kid.clone(), key.public.to_vec()));
+        check.set_keys(keys).unwrap();
+        let minted = signer
+            .mint(service_identity("data-svc", Purpose::Seed))
+            .unwrap();
+        check.verify(&minted.token).is_ok()
+    }
+
+    #[test]
+    fn replicas_with_the_same_secret_and_ids_agree() {
+        let set = || KeySet::derive(&[id(1), id(2)], &Secrets::of("secret")).unwrap();
+        assert!(verifies(&set(), &set()));
+        assert!(set().current.kid.starts_with("k2-"));
+        assert!(KeySet::derive(&[], &Secrets::of("secret")).is_none());
+    }
+
+    #[test]
+    fn during_a_change_of_secrets_each_side_verifies_what_it_may() {
+        let set = |secrets| KeySet::derive(&[id(1)], &Secrets::of(secrets)).unwrap();
+        let (old, both, new) = (set("old"), set("new,old"), set("new"));
+        assert!(verifies(&both, &old) && verifies(&both, &new) && verifies(&new, &both));
+        assert!(!verifies(&new, &old) && !verifies(&old, &both));
+    }
+}

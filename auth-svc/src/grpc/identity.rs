@@ -1,0 +1,75 @@
+//! `IdentityService`.
+
+use std::sync::Arc;
+
+use mesh::{Ctx, Error};
+use proto::auth::v1::{
+    ExchangeCredentialRequest, ExchangeCredentialResponse, IssueServiceTokenRequest,
+    IssueServiceTokenResponse, ListSigningKeysRequest, ListSigningKeysResponse, SigningKey,
+    exchange_credential_request::Credential as Wire, identity_service_server::IdentityService,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    app::{App, Credential},
+    domain::proof::Claim,
+};
+
+/// Serves `IdentityService`.
+pub(crate) struct IdentityRpc(pub Arc<App>);
+
+#[tonic::async_trait]
+impl IdentityService for IdentityRpc {
+    async fn exchange_credential(
+        &self,
+        request: Request<ExchangeCredentialRequest>,
+    ) -> Result<Response<ExchangeCredentialResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let credential = match &request.get_ref().credential {
+            Some(Wire::Bearer(text)) => Credential::Bearer(text),
+            Some(Wire::Cookie(value)) => Credential::Cookie(value),
+            Some(Wire::ApiKey(_)) => Credential::ApiKey,
+            None => return Err(Error::unauthenticated("Authentication required").into()),
+        };
+        let minted = self.0.exchange(&ctx, credential).await?;
+        Ok(Response::new(ExchangeCredentialResponse {
+            identity_token: minted.token,
+            expires_at_ms: minted.expires_at_ms,
+        }))
+    }
+
+    async fn issue_service_token(
+        &self,
+        request: Request<IssueServiceTokenRequest>,
+    ) -> Result<Response<IssueServiceTokenResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let asked = request.get_ref();
+        let claim = Claim {
+            service: &asked.service,
+            reason: &asked.reason,
+            at_ms: asked.at_ms,
+        };
+        let minted = self
+            .0
+            .issue_service_token(&ctx, claim, &asked.proof)
+            .await?;
+        Ok(Response::new(IssueServiceTokenResponse {
+            identity_token: minted.token,
+            expires_at_ms: minted.expires_at_ms,
+        }))
+    }
+
+    async fn list_signing_keys(
+        &self,
+        _request: Request<ListSigningKeysRequest>,
+    ) -> Result<Response<ListSigningKeysResponse>, Status> {
+        let keys = self.0.signing_keys().await?;
+        let keys = keys.iter().map(|key| SigningKey {
+            kid: key.kid.clone(),
+            public_key: key.public.to_vec().into(),
+        });
+        Ok(Response::new(ListSigningKeysResponse {
+            keys: keys.collect(),
+        }))
+    }
+}

@@ -1,0 +1,143 @@
+//! auth-svc as a process of its own: the sections beside `auth`, and running until told to stop.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use mesh::{Link, config::Secret, session::SessionStore, tasks::Tasks, telemetry};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+use crate::{CONFIG_DEFAULTS, Config, Peers};
+
+/// Settings of the process. Other sections (of other services, in a shared file) are not looked at.
+#[derive(Debug, Deserialize)]
+pub struct Process {
+    /// The service.
+    pub auth: Config,
+    /// Where to listen, `OBJECTMESH__LISTEN__AUTH`.
+    #[serde(default)]
+    pub listen: Listen,
+    /// Where the peers are.
+    #[serde(default)]
+    pub peers: PeerUris,
+    /// The session store; without it sessions are known to this process only.
+    #[serde(default)]
+    pub redis: Redis,
+    /// What the mesh shares.
+    #[serde(default)]
+    pub mesh: MeshSection,
+    /// What browsers see.
+    #[serde(default)]
+    pub gateway: GatewaySection,
+}
+
+/// Section `listen`.
+#[derive(Debug, Deserialize)]
+pub struct Listen {
+    /// Address of the gRPC port.
+    pub auth: String,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            auth: "0.0.0.0:50052".to_owned(),
+        }
+    }
+}
+
+/// Section `peers`.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct PeerUris {
+    /// data-svc.
+    pub data: String,
+    /// auth-svc itself, for foreign credentials at its own door.
+    pub auth: String,
+}
+
+impl Default for PeerUris {
+    fn default() -> Self {
+        Self {
+            data: "http://localhost:50051".to_owned(),
+            auth: String::new(),
+        }
+    }
+}
+
+/// Section `redis`.
+#[derive(Debug, Default, Deserialize)]
+pub struct Redis {
+    /// `redis://…`; secret, since it may hold a password.
+    pub url: Option<Secret>,
+}
+
+/// Section `mesh`.
+#[derive(Debug, Default, Deserialize)]
+pub struct MeshSection {
+    /// The mesh secret; fills `auth.mesh_secret` where that is empty.
+    #[serde(default)]
+    pub secret: Secret,
+}
+
+/// Section `gateway`.
+#[derive(Debug, Default, Deserialize)]
+pub struct GatewaySection {
+    /// The public URL; fills `auth.public_url` where that is unset.
+    pub public_url: Option<String>,
+}
+
+/// Reads the settings: the defaults, then `file`, then the environment.
+///
+/// # Errors
+/// Names unknown keys and wrong types.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> anyhow::Result<Process> {
+    let mut process: Process = mesh::config::load(CONFIG_DEFAULTS, file, environment)?;
+    if process.auth.mesh_secret.is_empty() {
+        process.auth.mesh_secret = process.mesh.secret.clone();
+    }
+    if process.auth.public_url.is_none() {
+        process.auth.public_url = process.gateway.public_url.clone();
+    }
+    Ok(process)
+}
+
+/// Serves until `shutdown`, then finishes the calls in flight.
+///
+/// # Errors
+/// When the configuration is wrong, or the database, the session store or the port is not there.
+pub async fn run(
+    process: Process,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    telemetry::init(telemetry::LogFormat::Json, "info");
+    let sessions = match &process.redis.url {
+        Some(url) => SessionStore::redis(url.reveal())
+            .await
+            .context("the session store")?,
+        None => SessionStore::embedded(),
+    };
+    // Its own door needs no socket.
+    let auth = match process.peers.auth.as_str() {
+        "" => Link::unbound(),
+        uri => Link::connect(uri)?,
+    };
+    let data = Link::connect(&process.peers.data)?;
+    let tasks = Tasks::default();
+    let peers = Peers {
+        auth: auth.clone(),
+        data,
+    };
+    let node = crate::build(process.auth, peers, sessions, tasks.clone()).await?;
+    auth.bind(node.local());
+    let listener = TcpListener::bind(&process.listen.auth)
+        .await
+        .context(process.listen.auth)?;
+    tracing::info!(service.name = crate::NAME, "serving");
+    let served = node.serve(listener, shutdown).await;
+    tasks.shut_down(mesh::node::GRACE).await;
+    served
+}

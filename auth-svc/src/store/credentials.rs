@@ -1,0 +1,191 @@
+//! Passwords, and what hangs on them: every change here ends or begins sessions.
+
+use mesh::{
+    Result,
+    db::{DbError, Row, Statement, Tx},
+};
+use time::OffsetDateTime;
+
+use super::{
+    Store, Which, audit, opt_text, sessions, text, throttle, user, user_columns, users::touch,
+};
+use crate::domain::{
+    audit::Event,
+    session::{Session, TokenHash},
+    throttle::AccountKey,
+    user::User,
+};
+
+/// The provider of accounts with a password.
+const CREDENTIAL: &str = "credential";
+
+impl Store {
+    /// The user with that address, and the hash of their password.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn credential(&self, email: &str) -> Result<Option<(User, Option<String>)>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            user_columns!("u."),
+            ", a.password_hash FROM auth_user u \
+             LEFT JOIN auth_account a ON a.user_id = u.id AND a.provider_id = 'credential' WHERE u.email = $1"
+        );
+        let map = |row: &Row| Ok((user(row, 0)?, opt_text(row, 10)?));
+        Ok(self
+            .db
+            .query_opt(Statement::new(SQL).bind(email), map)
+            .await?)
+    }
+
+    /// The hash of a user's password.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn password_hash(&self, user_id: &str) -> Result<Option<String>> {
+        let statement = read_password(user_id);
+        Ok(self
+            .db
+            .query_opt(statement, |row: &Row| text(row, 0))
+            .await?)
+    }
+
+    /// Begins a session for a user whose password was found right, and forgets their misses.
+    /// `None` when the user or the password changed since `password_hash` was read.
+    ///
+    /// # Errors
+    /// BANNED_USER; when the database cannot be written.
+    pub(crate) async fn sign_in(
+        &self,
+        session: Session,
+        password_hash: String,
+        account: AccountKey,
+        event: Event,
+    ) -> Result<Option<User>> {
+        self.db
+            .write(move |tx: &mut Tx| {
+                let (session, password_hash, event) =
+                    (session.clone(), password_hash.clone(), event.clone());
+                Box::pin(async move {
+                    const LOCK: &str = concat!(
+                        "UPDATE auth_user SET last_sign_in_at = $2 WHERE id = $1 RETURNING ",
+                        user_columns!("")
+                    );
+                    let now = session.created_at;
+                    let lock = Statement::new(LOCK).bind(&session.user_id).bind(now);
+                    let Some(user) = tx.query_opt(lock, |row: &Row| user(row, 0)).await? else {
+                        return Ok::<_, mesh::Error>(None);
+                    };
+                    if !password_is(tx, &user.id, &password_hash).await? {
+                        return Ok(None);
+                    }
+                    user.may_sign_in(now)?;
+                    throttle::forgive(tx, &account).await?;
+                    sessions::begin(tx, &session).await?;
+                    audit::add(tx, &event).await?;
+                    Ok(Some(user))
+                })
+            })
+            .await
+    }
+
+    /// Replaces a password and every session of its user by the one given. `None` when the
+    /// password changed since `old_hash` was read.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn change_password(
+        &self,
+        session: Session,
+        old_hash: String,
+        new_hash: String,
+        account: AccountKey,
+        event: Event,
+    ) -> Result<Option<Vec<TokenHash>>> {
+        self.db
+            .write(move |tx: &mut Tx| {
+                let (session, event) = (session.clone(), event.clone());
+                let (old_hash, new_hash) = (old_hash.clone(), new_hash.clone());
+                Box::pin(async move {
+                    let (user_id, now) = (&session.user_id, session.created_at);
+                    if !touch(tx, user_id, now).await?
+                        || !password_is(tx, user_id, &old_hash).await?
+                    {
+                        return Ok::<_, mesh::Error>(None);
+                    }
+                    put_password(tx, user_id, &new_hash, now).await?;
+                    throttle::forgive(tx, &account).await?;
+                    let ended = sessions::end(tx, user_id, &Which::All).await?;
+                    sessions::begin(tx, &session).await?;
+                    audit::add(tx, &event).await?;
+                    Ok(Some(ended))
+                })
+            })
+            .await
+    }
+
+    /// Sets a user's password and ends their sessions. `None` when there is no such user.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn set_password(
+        &self,
+        user_id: &str,
+        new_hash: String,
+        accounts: Vec<AccountKey>,
+        event: Event,
+    ) -> Result<Option<Vec<TokenHash>>> {
+        let user_id = user_id.to_owned();
+        self.db
+            .write(move |tx: &mut Tx| {
+                let (user_id, new_hash) = (user_id.clone(), new_hash.clone());
+                let (accounts, event) = (accounts.clone(), event.clone());
+                Box::pin(async move {
+                    if !touch(tx, &user_id, event.at).await? {
+                        return Ok::<_, mesh::Error>(None);
+                    }
+                    put_password(tx, &user_id, &new_hash, event.at).await?;
+                    for account in &accounts {
+                        throttle::forgive(tx, account).await?;
+                    }
+                    let ended = sessions::end(tx, &user_id, &Which::All).await?;
+                    audit::add(tx, &event).await?;
+                    Ok(Some(ended))
+                })
+            })
+            .await
+    }
+}
+
+pub(super) async fn put_password(
+    tx: &mut Tx,
+    user_id: &str,
+    hash: &str,
+    now: OffsetDateTime,
+) -> Result<(), DbError> {
+    let statement = Statement::new(
+        "INSERT INTO auth_account (user_id, provider_id, password_hash, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $4) \
+         ON CONFLICT (user_id, provider_id) DO UPDATE SET password_hash = $3, updated_at = $4",
+    )
+    .bind(user_id)
+    .bind(CREDENTIAL)
+    .bind(hash)
+    .bind(now);
+    tx.execute(statement).await?;
+    Ok(())
+}
+
+/// Whether the hash is still the user's. Read after the user's row was locked.
+async fn password_is(tx: &mut Tx, user_id: &str, hash: &str) -> Result<bool, DbError> {
+    let stored = tx
+        .query_opt(read_password(user_id), |row: &Row| text(row, 0))
+        .await?;
+    Ok(stored.as_deref() == Some(hash))
+}
+
+fn read_password(user_id: &str) -> Statement {
+    Statement::new("SELECT password_hash FROM auth_account WHERE user_id = $1 AND provider_id = $2")
+        .bind(user_id)
+        .bind(CREDENTIAL)
+}

@@ -1,0 +1,191 @@
+//! Sessions.
+
+use mesh::{
+    Result,
+    db::{DbError, Row, Statement, Tx},
+};
+use time::OffsetDateTime;
+
+use super::{SESSION_COLUMNS, Store, audit, hash, session, session_columns, user, user_columns};
+use crate::domain::{
+    audit::Event,
+    session::{Session, TokenHash},
+    user::User,
+};
+
+/// Which sessions of a user to end.
+#[derive(Clone, Debug)]
+pub(crate) enum Which {
+    /// The one of that id, or of that token.
+    One {
+        /// Id.
+        id: String,
+        /// Hash of the token.
+        token_hash: TokenHash,
+    },
+    /// All but the one of that id.
+    AllBut(String),
+    /// All.
+    All,
+}
+
+impl Store {
+    /// The session of a token and its user, also when it has expired.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn session_by_token(
+        &self,
+        token_hash: &TokenHash,
+    ) -> Result<Option<(Session, User)>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            session_columns!("s."),
+            ", ",
+            user_columns!("u."),
+            " FROM auth_session s JOIN auth_user u ON u.id = s.user_id WHERE s.token_hash = $1"
+        );
+        let statement = Statement::new(SQL).bind(token_hash.to_vec());
+        Ok(self.db.query_opt(statement, with_user).await?)
+    }
+
+    /// The session of an id and its user, also when it has expired.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn session_by_id(&self, id: &str) -> Result<Option<(Session, User)>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            session_columns!("s."),
+            ", ",
+            user_columns!("u."),
+            " FROM auth_session s JOIN auth_user u ON u.id = s.user_id WHERE s.id = $1"
+        );
+        Ok(self
+            .db
+            .query_opt(Statement::new(SQL).bind(id), with_user)
+            .await?)
+    }
+
+    /// The live sessions of a user, newest first; the newest thousand.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn live_sessions(
+        &self,
+        user_id: &str,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Session>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            session_columns!(""),
+            " FROM auth_session WHERE user_id = $1 \
+             AND expires_at > $2 AND absolute_expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1000"
+        );
+        let statement = Statement::new(SQL).bind(user_id).bind(now);
+        Ok(self.db.query(statement, session).await?)
+    }
+
+    /// Prolongs a session unless somebody else did so, or it ended, since it was read.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn prolong(
+        &self,
+        read: &Session,
+        now: OffsetDateTime,
+        expires_at: OffsetDateTime,
+    ) -> Result<()> {
+        let statement = Statement::new(
+            "UPDATE auth_session SET updated_at = $3, expires_at = $4 WHERE id = $1 AND updated_at = $2",
+        )
+        .bind(&read.id)
+        .bind(read.updated_at)
+        .bind(now)
+        .bind(expires_at);
+        self.db
+            .write(move |tx: &mut Tx| {
+                let statement = statement.clone();
+                Box::pin(async move {
+                    tx.execute(statement).await?;
+                    Ok::<_, mesh::Error>(())
+                })
+            })
+            .await
+    }
+
+    /// Ends sessions of a user and tells which; notes the event when there were any.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn end_sessions(
+        &self,
+        user_id: &str,
+        which: Which,
+        event: Event,
+    ) -> Result<Vec<TokenHash>> {
+        let user_id = user_id.to_owned();
+        self.db
+            .write(move |tx: &mut Tx| {
+                let (user_id, which, event) = (user_id.clone(), which.clone(), event.clone());
+                Box::pin(async move {
+                    let ended = end(tx, &user_id, &which).await?;
+                    if !ended.is_empty() {
+                        audit::add(tx, &event).await?;
+                    }
+                    Ok::<_, mesh::Error>(ended)
+                })
+            })
+            .await
+    }
+}
+
+/// Ends sessions and tells which.
+pub(super) async fn end(
+    tx: &mut Tx,
+    user_id: &str,
+    which: &Which,
+) -> Result<Vec<TokenHash>, DbError> {
+    let statement = match which {
+        Which::One { id, token_hash } => Statement::new(
+            "DELETE FROM auth_session WHERE user_id = $1 AND (id = $2 OR token_hash = $3) RETURNING token_hash",
+        )
+        .bind(user_id)
+        .bind(id)
+        .bind(token_hash.to_vec()),
+        Which::AllBut(id) => {
+            Statement::new("DELETE FROM auth_session WHERE user_id = $1 AND id <> $2 RETURNING token_hash")
+                .bind(user_id)
+                .bind(id)
+        }
+        Which::All => Statement::new("DELETE FROM auth_session WHERE user_id = $1 RETURNING token_hash").bind(user_id),
+    };
+    tx.query(statement, |row: &Row| hash(row, 0)).await
+}
+
+/// Writes a new session.
+pub(super) async fn begin(tx: &mut Tx, session: &Session) -> Result<(), DbError> {
+    const SQL: &str = concat!(
+        "INSERT INTO auth_session (",
+        session_columns!(""),
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    );
+    let statement = Statement::new(SQL)
+        .bind(&session.id)
+        .bind(session.token_hash.to_vec())
+        .bind(&session.user_id)
+        .bind(session.created_at)
+        .bind(session.updated_at)
+        .bind(session.expires_at)
+        .bind(session.absolute_expires_at)
+        .bind(session.ip_address.clone())
+        .bind(session.user_agent.clone())
+        .bind(session.active_organization_id.clone())
+        .bind(session.remember);
+    tx.execute(statement).await?;
+    Ok(())
+}
+
+fn with_user(row: &Row) -> Result<(Session, User), DbError> {
+    Ok((session(row)?, user(row, SESSION_COLUMNS)?))
+}

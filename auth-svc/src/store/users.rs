@@ -1,0 +1,316 @@
+//! Users, and who was first.
+
+use mesh::{
+    Result,
+    db::{DbError, Row, Statement, Tx},
+};
+use time::OffsetDateTime;
+
+use super::{Store, Which, audit, credentials::put_password, sessions, text, user, user_columns};
+use crate::domain::{
+    audit::{Action, Event},
+    input::{Page, SearchField},
+    session::{Session, TokenHash},
+    user::{Ban, User},
+};
+
+/// A user to create.
+#[derive(Clone)]
+pub(crate) struct NewUser {
+    /// The user.
+    pub user: User,
+    /// PHC string of the password.
+    pub password_hash: String,
+    /// The session to begin, when the user signs up.
+    pub session: Option<Session>,
+    /// What to note.
+    pub event: Event,
+    /// Id for the entry that the user became the owner, should that happen.
+    pub owner_event_id: String,
+}
+
+impl Store {
+    /// Creates a user; the first one ever becomes the platform's owner. False when the address is
+    /// taken.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn create_user(&self, new: NewUser) -> Result<bool> {
+        self.db
+            .write(move |tx: &mut Tx| {
+                let new = new.clone();
+                Box::pin(async move {
+                    if !insert_user(tx, &new.user).await? {
+                        return Ok::<_, mesh::Error>(false);
+                    }
+                    put_password(tx, &new.user.id, &new.password_hash, new.user.created_at).await?;
+                    audit::add(tx, &new.event).await?;
+                    // The row's key decides: of sign-ups at the same time one inserts it, and the
+                    // others wait for that one's commit and insert nothing.
+                    let claim = Statement::new(
+                        "INSERT INTO auth_owner (id, user_id, claimed_at) VALUES (1, $1, $2) \
+                         ON CONFLICT (id) DO NOTHING",
+                    )
+                    .bind(&new.user.id)
+                    .bind(new.user.created_at);
+                    if tx.execute(claim).await? == 1 {
+                        let event = Event {
+                            id: new.owner_event_id,
+                            action: Action::OwnerClaimed,
+                            ..new.event
+                        };
+                        audit::add(tx, &event).await?;
+                    }
+                    if let Some(session) = &new.session {
+                        sessions::begin(tx, session).await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .await
+    }
+
+    /// Whether a user has that address.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn email_taken(&self, email: &str) -> Result<bool> {
+        let statement = Statement::new("SELECT id FROM auth_user WHERE email = $1").bind(email);
+        Ok(self
+            .db
+            .query_opt(statement, |row: &Row| text(row, 0))
+            .await?
+            .is_some())
+    }
+
+    /// The user of that id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn user(&self, id: &str) -> Result<Option<User>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            user_columns!(""),
+            " FROM auth_user WHERE id = $1"
+        );
+        let map = |row: &Row| user(row, 0);
+        Ok(self.db.query_opt(Statement::new(SQL).bind(id), map).await?)
+    }
+
+    /// Id of the platform's owner: the first user ever.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn owner(&self) -> Result<Option<String>> {
+        let statement = Statement::new("SELECT user_id FROM auth_owner WHERE id = 1");
+        Ok(self
+            .db
+            .query_opt(statement, |row: &Row| text(row, 0))
+            .await?)
+    }
+
+    /// Bans a user and ends their sessions, or lifts the ban. `None` when there is no such user.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn set_ban(
+        &self,
+        user_id: &str,
+        ban: Option<Ban>,
+        event: Event,
+    ) -> Result<Option<(User, Vec<TokenHash>)>> {
+        let user_id = user_id.to_owned();
+        self.db
+            .write(move |tx: &mut Tx| {
+                let (user_id, ban, event) = (user_id.clone(), ban.clone(), event.clone());
+                Box::pin(async move {
+                    const SQL: &str = concat!(
+                        "UPDATE auth_user SET banned = $2, ban_reason = $3, ban_expires_at = $4, \
+                         updated_at = $5 WHERE id = $1 RETURNING ",
+                        user_columns!("")
+                    );
+                    let banned = ban.is_some();
+                    let ban = ban.unwrap_or_default();
+                    let update = Statement::new(SQL)
+                        .bind(&user_id)
+                        .bind(banned)
+                        .bind(ban.reason)
+                        .bind(ban.until)
+                        .bind(event.at);
+                    let Some(user) = tx.query_opt(update, |row: &Row| user(row, 0)).await? else {
+                        return Ok::<_, mesh::Error>(None);
+                    };
+                    let ended = if banned {
+                        sessions::end(tx, &user_id, &Which::All).await?
+                    } else {
+                        Vec::new()
+                    };
+                    audit::add(tx, &event).await?;
+                    Ok(Some((user, ended)))
+                })
+            })
+            .await
+    }
+
+    /// Deletes a user with their credentials and sessions. `None` when there is no such user.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn remove_user(
+        &self,
+        user_id: &str,
+        event: Event,
+    ) -> Result<Option<Vec<TokenHash>>> {
+        let user_id = user_id.to_owned();
+        self.db
+            .write(move |tx: &mut Tx| {
+                let (user_id, event) = (user_id.clone(), event.clone());
+                Box::pin(async move {
+                    if !touch(tx, &user_id, event.at).await? {
+                        return Ok::<_, mesh::Error>(None);
+                    }
+                    let ended = sessions::end(tx, &user_id, &Which::All).await?;
+                    for sql in [
+                        "DELETE FROM auth_account WHERE user_id = $1",
+                        "DELETE FROM auth_user WHERE id = $1",
+                    ] {
+                        tx.execute(Statement::new(sql).bind(&user_id)).await?;
+                    }
+                    audit::add(tx, &event).await?;
+                    Ok(Some(ended))
+                })
+            })
+            .await
+    }
+
+    /// Changes name or picture; `None` leaves them. `image` of `Some(None)` removes the picture.
+    /// The user as they are now, or `None` when there is no such user.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn update_user(
+        &self,
+        user_id: &str,
+        name: Option<String>,
+        image: Option<Option<String>>,
+        event: Event,
+    ) -> Result<Option<User>> {
+        let user_id = user_id.to_owned();
+        self.db
+            .write(move |tx: &mut Tx| {
+                let (user_id, event) = (user_id.clone(), event.clone());
+                let (name, image) = (name.clone(), image.clone());
+                Box::pin(async move {
+                    const SQL: &str = concat!(
+                        "UPDATE auth_user SET name = COALESCE($2, name), \
+                         image = CASE WHEN $3 THEN $4 ELSE image END, updated_at = $5 \
+                         WHERE id = $1 RETURNING ",
+                        user_columns!("")
+                    );
+                    let update = Statement::new(SQL)
+                        .bind(&user_id)
+                        .bind(name)
+                        .bind(image.is_some())
+                        .bind(image.flatten())
+                        .bind(event.at);
+                    let user = tx.query_opt(update, |row: &Row| user(row, 0)).await?;
+                    if user.is_some() {
+                        audit::add(tx, &event).await?;
+                    }
+                    Ok::<_, mesh::Error>(user)
+                })
+            })
+            .await
+    }
+
+    /// A page of users, oldest first, and how many there are in all.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn users(&self, page: &Page) -> Result<(Vec<User>, i64)> {
+        const ORDER: &str = " ORDER BY created_at, id LIMIT $2 OFFSET $3";
+        const ALL: &str = concat!(
+            "SELECT ",
+            user_columns!(""),
+            " FROM auth_user WHERE $1 = '%'"
+        );
+        const BY_EMAIL: &str = concat!(
+            "SELECT ",
+            user_columns!(""),
+            " FROM auth_user WHERE email LIKE lower($1) ESCAPE '\\'"
+        );
+        const BY_NAME: &str = concat!(
+            "SELECT ",
+            user_columns!(""),
+            " FROM auth_user WHERE lower(name) LIKE lower($1) ESCAPE '\\'"
+        );
+        let (list, count, pattern) = match &page.search {
+            None => (
+                ALL,
+                "SELECT count(*) FROM auth_user WHERE $1 = '%'",
+                "%".to_owned(),
+            ),
+            Some((SearchField::Email, text)) => (
+                BY_EMAIL,
+                "SELECT count(*) FROM auth_user WHERE email LIKE lower($1) ESCAPE '\\'",
+                contains(text),
+            ),
+            Some((SearchField::Name, text)) => (
+                BY_NAME,
+                "SELECT count(*) FROM auth_user WHERE lower(name) LIKE lower($1) ESCAPE '\\'",
+                contains(text),
+            ),
+        };
+        let count = Statement::new(count).bind(&pattern);
+        let total = self.db.query_one(count, |row: &Row| row.req_int(0)).await?;
+        let list = Statement::new(format!("{list}{ORDER}"))
+            .bind(pattern)
+            .bind(i64::from(page.limit))
+            .bind(i64::from(page.offset));
+        let users = self.db.query(list, |row: &Row| user(row, 0)).await?;
+        Ok((users, total))
+    }
+}
+
+/// A LIKE pattern for "contains this text".
+fn contains(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// Locks the user's row. False when there is no such user.
+pub(super) async fn touch(
+    tx: &mut Tx,
+    user_id: &str,
+    now: OffsetDateTime,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE auth_user SET updated_at = $2 WHERE id = $1";
+    Ok(tx
+        .execute(Statement::new(sql).bind(user_id).bind(now))
+        .await?
+        == 1)
+}
+
+/// False when the address is taken.
+async fn insert_user(tx: &mut Tx, user: &User) -> Result<bool, DbError> {
+    let statement = Statement::new(
+        "INSERT INTO auth_user (id, name, email, email_verified, image, created_at, updated_at, banned) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (email) DO NOTHING",
+    )
+    .bind(&user.id)
+    .bind(&user.name)
+    .bind(&user.email)
+    .bind(user.email_verified)
+    .bind(user.image.clone())
+    .bind(user.created_at)
+    .bind(user.updated_at)
+    .bind(user.ban.is_some());
+    Ok(tx.execute(statement).await? == 1)
+}

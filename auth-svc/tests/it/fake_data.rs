@@ -1,0 +1,94 @@
+//! data-svc as far as auth-svc knows it: resolves principals from a list, and remembers who asked.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use mesh::{
+    Ctx, Error, Link, Node,
+    guard::Guard,
+    identity::Identity,
+    resolver::{Door, Resolver},
+    tasks::Tasks,
+};
+use proto::data::v1::{
+    RemovePrincipalRequest, RemovePrincipalResponse, ResolvePrincipalRequest,
+    ResolvePrincipalResponse,
+    principal_service_server::{PrincipalService, PrincipalServiceServer},
+};
+use tonic::{Request, Response, Status, service::Routes};
+
+/// A fake of data-svc. Clones share their state.
+#[derive(Clone, Default)]
+pub struct FakeData(Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub struct State {
+    /// System permissions by user id; the platform's owner is an administrator by itself.
+    pub rights: HashMap<String, Vec<String>>,
+    /// Every request so far, with the identity of the caller.
+    pub resolved: Vec<(ResolvePrincipalRequest, Identity)>,
+    /// Ids of users that were removed.
+    pub removed: Vec<String>,
+    /// When set, every call fails.
+    pub broken: bool,
+}
+
+impl FakeData {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Gives a user system permissions.
+    pub fn grant(&self, user_id: &str, permissions: &[&str]) {
+        let permissions = permissions.iter().map(|&key| key.to_owned()).collect();
+        self.state().rights.insert(user_id.to_owned(), permissions);
+    }
+
+    /// The node, which verifies callers at auth-svc.
+    pub async fn node(&self, auth: Link) -> Node {
+        let guard =
+            Guard::new("data-svc", Resolver::new(Door::Service, auth, None), false).unwrap();
+        let routes = Routes::default().add_service(PrincipalServiceServer::new(self.clone()));
+        Node::new("data-svc", routes, guard, Tasks::default(), Arc::new(|| 0))
+            .await
+            .unwrap()
+    }
+}
+
+#[tonic::async_trait]
+impl PrincipalService for FakeData {
+    async fn resolve_principal(
+        &self,
+        request: Request<ResolvePrincipalRequest>,
+    ) -> Result<Response<ResolvePrincipalResponse>, Status> {
+        let identity = Ctx::of(&request)?.identity()?.clone();
+        let asked = request.into_inner();
+        let mut state = self.state();
+        if state.broken {
+            // An answer about our own credential must not look like one about the user's.
+            return Err(Error::unauthenticated("broken").into());
+        }
+        let user_id = asked.profile.as_ref().unwrap().id.clone();
+        let mut answer = ResolvePrincipalResponse {
+            organization_id: asked.active_organization_id.clone(),
+            positions: vec!["support".into(), "agent".into()],
+            permission_sets: vec!["member_default".into()],
+            system_permissions: state.rights.get(&user_id).cloned().unwrap_or_default(),
+        };
+        if asked.platform_owner {
+            answer.permission_sets.push("admin_full_access".into());
+        }
+        state.resolved.push((asked, identity));
+        Ok(Response::new(answer))
+    }
+
+    async fn remove_principal(
+        &self,
+        request: Request<RemovePrincipalRequest>,
+    ) -> Result<Response<RemovePrincipalResponse>, Status> {
+        self.state().removed.push(request.into_inner().user_id);
+        Ok(Response::new(RemovePrincipalResponse {}))
+    }
+}

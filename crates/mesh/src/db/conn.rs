@@ -1,0 +1,285 @@
+//! One SQLite connection: how it is opened, how a statement runs on it, and how it is stopped.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rusqlite::{
+    CachedStatement, Connection, OpenFlags, ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use super::{DbError, Row, Statement, Value, text};
+
+/// Prepared statements kept by a connection.
+const STATEMENTS: usize = 256;
+/// Instructions of SQLite's machine between two looks at the clock: some 20 µs.
+const LOOK_EVERY: i32 = 1000;
+const NEVER: u64 = u64::MAX;
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Role {
+    /// Creates the file if it is missing, and changes it.
+    Writer,
+    /// Cannot change anything.
+    Reader,
+}
+
+/// An open connection.
+pub(super) struct Conn {
+    raw: Connection,
+    control: Arc<Control>,
+    timeout: Duration,
+}
+
+/// The switch by which other threads stop what a connection is doing.
+///
+/// It is asked from inside the running statement and knows whose statement that is; SQLite's own
+/// interrupt does not, and could hit the next user of the connection.
+pub(super) struct Control {
+    born: Instant,
+    /// Microseconds after `born` at which the running statement is stopped.
+    deadline: AtomicU64,
+    /// The ticket of whoever uses the connection.
+    user: AtomicU64,
+    /// The newest ticket that was cancelled.
+    cancelled: AtomicU64,
+}
+
+impl Control {
+    fn must_stop(&self) -> bool {
+        self.is_cancelled() || self.micros() >= self.deadline.load(Ordering::Relaxed)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire) >= self.user.load(Ordering::Relaxed)
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_micros()).unwrap_or(NEVER)
+    }
+
+    /// Stops what the holder of `ticket` runs; without effect once another one has the connection.
+    pub(super) fn cancel(&self, ticket: u64) {
+        self.cancelled.fetch_max(ticket, Ordering::Release);
+    }
+}
+
+impl Conn {
+    pub(super) fn open(path: &Path, role: Role, timeout: Duration) -> Result<Self, DbError> {
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if role == Role::Writer {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let raw = Connection::open_with_flags(path, flags)?;
+        raw.busy_timeout(Duration::from_secs(5))?;
+        // synchronous=FULL: an acknowledged write survives a power cut (architecture.md §10).
+        raw.execute_batch(match role {
+            Role::Writer => {
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+                 PRAGMA mmap_size = 268435456; PRAGMA cache_size = -65536;
+                 PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;"
+            }
+            Role::Reader => {
+                "PRAGMA query_only = ON; PRAGMA mmap_size = 268435456;
+                 PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;"
+            }
+        })?;
+        raw.set_prepared_statement_cache_capacity(STATEMENTS);
+        let control = Arc::new(Control {
+            born: Instant::now(),
+            deadline: AtomicU64::new(NEVER),
+            user: AtomicU64::new(1),
+            cancelled: AtomicU64::new(0),
+        });
+        let asked = Arc::clone(&control);
+        raw.progress_handler(LOOK_EVERY, Some(move || asked.must_stop()))?;
+        Ok(Self {
+            raw,
+            control,
+            timeout,
+        })
+    }
+
+    /// Gives the connection to a new user, who can be stopped with the ticket.
+    pub(super) fn check_out(&self) -> (Arc<Control>, u64) {
+        let ticket = self.control.user.fetch_add(1, Ordering::Relaxed) + 1;
+        (Arc::clone(&self.control), ticket)
+    }
+
+    /// Runs a statement and maps its first `limit` rows.
+    pub(super) fn query<T>(
+        &mut self,
+        statement: &Statement,
+        limit: usize,
+        mut map: impl FnMut(&Row<'_>) -> Result<T, DbError>,
+    ) -> Result<Vec<T>, DbError> {
+        self.timed(|raw| {
+            let mut prepared = prepare(raw, statement)?;
+            let mut rows = prepared.raw_query();
+            let mut mapped = Vec::new();
+            while mapped.len() < limit {
+                let Some(row) = rows.next()? else { break };
+                mapped.push(map(&Row::sqlite(row))?);
+            }
+            Ok(mapped)
+        })
+    }
+
+    /// Runs a statement for its effect; returns the rows it changed.
+    pub(super) fn execute(&mut self, statement: &Statement) -> Result<u64, DbError> {
+        self.timed(|raw| {
+            let mut prepared = prepare(raw, statement)?;
+            let mut rows = prepared.raw_query();
+            // RETURNING rows are stepped over, as PostgreSQL's driver does.
+            while rows.next()?.is_some() {}
+            drop(rows);
+            // Only these change rows; after others SQLite repeats the count of the one before.
+            if prepared.readonly() { Ok(0) } else { Ok(raw.changes()) }
+        })
+    }
+
+    /// Runs several statements without values and without a time limit.
+    pub(super) fn batch(&mut self, sql: &str) -> Result<(), DbError> {
+        Ok(self.raw.execute_batch(sql)?)
+    }
+
+    /// Runs one of the statements that bound a transaction.
+    pub(super) fn bound(&mut self, sql: &'static str) -> Result<(), DbError> {
+        self.raw.prepare_cached(sql)?.raw_execute()?;
+        Ok(())
+    }
+
+    /// Whether a transaction is open. SQLite ends one by itself when the disk is full or a
+    /// writing statement was stopped.
+    pub(super) fn in_transaction(&self) -> bool {
+        !self.raw.is_autocommit()
+    }
+
+    /// Ends what an earlier user may have left open.
+    pub(super) fn tidy(&mut self) {
+        if self.in_transaction() {
+            if let Err(error) = self.bound("ROLLBACK") {
+                tracing::error!(%error, "a SQLite transaction could not be rolled back");
+            }
+        }
+    }
+
+    fn timed<T>(
+        &mut self,
+        run: impl FnOnce(&Connection) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
+        if self.control.is_cancelled() {
+            return Err(DbError::Timeout);
+        }
+        let limit = u64::try_from(self.timeout.as_micros()).unwrap_or(NEVER);
+        let deadline = self.control.micros().saturating_add(limit);
+        self.control.deadline.store(deadline, Ordering::Relaxed);
+        let result = run(&self.raw);
+        self.control.deadline.store(NEVER, Ordering::Relaxed);
+        result
+    }
+}
+
+fn prepare<'c>(
+    raw: &'c Connection,
+    statement: &Statement,
+) -> Result<Prepared<'c>, DbError> {
+    let mut prepared = match statement.once {
+        true => Prepared::Once(raw.prepare(&statement.sql)?),
+        false => Prepared::Cached(raw.prepare_cached(&statement.sql)?),
+    };
+    bind(&mut prepared, &statement.args)?;
+    Ok(prepared)
+}
+
+/// Binds by number. To SQLite `$2` is a name, so its position says nothing; only its digits do.
+fn bind(prepared: &mut rusqlite::Statement<'_>, args: &[Value]) -> Result<(), DbError> {
+    let mut highest = 0;
+    for position in 1..=prepared.parameter_count() {
+        let number = match prepared.parameter_name(position) {
+            Some(name) => number(name).ok_or(DbError::Value("a placeholder has no number"))?,
+            None => position,
+        };
+        highest = highest.max(number);
+        let Some(value) = number.checked_sub(1).and_then(|index| args.get(index)) else {
+            return Err(DbError::Value("a placeholder has no value"));
+        };
+        value.check()?;
+        prepared.raw_bind_parameter(position, value)?;
+    }
+    match highest == args.len() {
+        true => Ok(()),
+        false => Err(DbError::Value("a value has no placeholder")),
+    }
+}
+
+/// The number in `$12`, `?12` or `$12::jsonb`, which SQLite takes for one name.
+fn number(name: &str) -> Option<usize> {
+    let digits = name.get(1..)?;
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    digits.get(..end.unwrap_or(digits.len()))?.parse().ok()
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Text(Some(value)) | Self::Json(Some(value)) => {
+                ToSqlOutput::Borrowed(ValueRef::Text(value.as_bytes()))
+            }
+            Self::Int(Some(value)) => (*value).into(),
+            Self::Double(Some(value)) => (*value).into(),
+            Self::Bool(Some(value)) => i64::from(*value).into(),
+            Self::Decimal(Some(value)) => text::decimal(*value).into(),
+            Self::Date(Some(value)) => text::date(*value).into(),
+            Self::Time(Some(value)) => text::time(*value).into(),
+            Self::DateTime(Some(value)) => text::date_time(*value).into(),
+            Self::Bytes(Some(value)) => ToSqlOutput::Borrowed(ValueRef::Blob(value)),
+            Self::TextArray(values) => serde_json::to_string(values)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?
+                .into(),
+            Self::Text(None)
+            | Self::Int(None)
+            | Self::Double(None)
+            | Self::Bool(None)
+            | Self::Decimal(None)
+            | Self::Date(None)
+            | Self::Time(None)
+            | Self::DateTime(None)
+            | Self::Json(None)
+            | Self::Bytes(None) => ToSqlOutput::Borrowed(ValueRef::Null),
+        })
+    }
+}
+
+/// A prepared statement, kept by the connection or not.
+enum Prepared<'c> {
+    Cached(CachedStatement<'c>),
+    Once(rusqlite::Statement<'c>),
+}
+
+impl<'c> std::ops::Deref for Prepared<'c> {
+    type Target = rusqlite::Statement<'c>;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Cached(statement) => statement,
+            Self::Once(statement) => statement,
+        }
+    }
+}
+
+impl std::ops::DerefMut for Prepared<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Self::Cached(statement) => statement,
+            Self::Once(statement) => statement,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The PostgreSQL backend: a pool of sqlx connections.
+
+use std::{str::FromStr as _, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::{
+    DbConfig, DbError, Retry, Row, Statement, Tx,
+    pg_tx::{self, PgTx},
+};
+
+/// Prepared statements kept by a connection.
+const STATEMENTS: usize = 256;
+/// A connection that rested longer is asked whether it still works before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How often a write is tried when other transactions are in the way.
+const ATTEMPTS: u32 = 6;
+/// Ends a transaction whose client has fallen silent, and frees its locks.
+const IDLE_IN_TRANSACTION: &str = "60s";
+
+const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// A PostgreSQL database, opened.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: PgPool,
+    /// Writes under way, which outlive the callers that asked for them.
+    writes: TaskTracker,
+    patience: Duration,
+}
+
+impl Postgres {
+    pub(super) async fn open(config: &DbConfig) -> Result<Self, DbError> {
+        let options = PgConnectOptions::from_str(&config.url)
+            .map_err(|_| DbError::Config("the PostgreSQL URL is malformed"))?;
+        if let Some(schema) = &config.schema {
+            ensure_schema(&options, schema).await?;
+        }
+        let mut settings = vec![
+            (
+                "statement_timeout",
+                config.statement_timeout.as_millis().to_string(),
+            ),
+            (
+                "idle_in_transaction_session_timeout",
+                IDLE_IN_TRANSACTION.to_owned(),
+            ),
+        ];
+        if let Some(schema) = &config.schema {
+            settings.push(("search_path", schema.clone()));
+        }
+        let options = options
+            .options(settings)
+            .application_name("objectmesh")
+            .statement_cache_capacity(STATEMENTS)
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections.max(1))
+            .acquire_timeout(config.statement_timeout)
+            .test_before_acquire(false)
+            .before_acquire(|conn, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        conn.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self {
+            pool,
+            writes: TaskTracker::new(),
+            patience: config.statement_timeout,
+        })
+    }
+
+    pub(super) async fn rows<T, F>(
+        &self,
+        statement: Statement,
+        limit: usize,
+        mut map: F,
+    ) -> Result<Vec<T>, DbError>
+    where
+        F: FnMut(&Row<'_>) -> Result<T, DbError> + Send,
+        T: Send,
+    {
+        let mut conn = self.acquire().await?;
+        let again = statement.clone();
+        let first = conn.query(statement, limit, &mut map).await;
+        if !conn.forget_stale().await {
+            return first;
+        }
+        // A stale plan is refused before it gives a row, so the mapper has seen nothing yet.
+        conn.query(again, limit, &mut map).await
+    }
+
+    /// Runs one statement without a transaction around it: one round trip instead of three.
+    pub(super) async fn execute(&self, statement: Statement) -> Result<u64, DbError> {
+        let mut conn = self.acquire().await?;
+        let run = async move {
+            let mut tries = 1;
+            loop {
+                let done = conn.execute(statement.clone()).await;
+                conn.forget_stale().await;
+                if tries == ATTEMPTS || !matches!(done, Err(DbError::Serialization)) {
+                    return done;
+                }
+                tokio::time::sleep(backoff(tries)).await;
+                tries += 1;
+            }
+        };
+        let done = self.writes.spawn(run);
+        done.await.map_err(ended)?
+    }
+
+    pub(super) async fn read<T, E, F>(&self, mut job: F) -> Result<T, E>
+    where
+        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
+        T: Send,
+        E: From<DbError> + Send,
+    {
+        let mut conn = self.acquire().await?;
+        conn.begin(READ).await?;
+        attempt(&mut Tx::postgres(conn), &mut job).await
+    }
+
+    pub(super) async fn write<T, E, F>(&self, mut job: F) -> Result<T, E>
+    where
+        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Retry + Send + 'static,
+    {
+        // Taken here, so that a caller that goes away while all connections are busy asks nothing.
+        let mut conn = self.acquire().await?;
+        conn.begin(WRITE).await?;
+        // A task of its own, because a caller that goes away must not stop a write half way.
+        let run = async move {
+            let mut tx = Tx::postgres(conn);
+            let mut tries = 1;
+            loop {
+                let done = attempt(&mut tx, &mut job).await;
+                match &done {
+                    Err(error) if tries < ATTEMPTS && error.is_serialization_failure() => {}
+                    _ => return done,
+                }
+                drop(done);
+                tokio::time::sleep(backoff(tries)).await;
+                tries += 1;
+                if let Some(conn) = tx.pg() {
+                    conn.begin(WRITE).await?;
+                }
+            }
+        };
+        let done = self.writes.spawn(run.in_current_span());
+        done.await.map_err(ended)?
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), DbError> {
+        let mut conn = self.pool.acquire().await?;
+        Ok(conn.ping().await?)
+    }
+
+    /// Lets writes under way end, then closes the connections.
+    pub(super) async fn close(&self) {
+        self.writes.close();
+        let both = async {
+            self.writes.wait().await;
+            self.pool.close().await;
+        };
+        if tokio::time::timeout(self.patience, both).await.is_err() {
+            tracing::warn!("database connections were still in use when the pool was closed");
+        }
+    }
+
+    async fn acquire(&self) -> Result<PgTx, DbError> {
+        Ok(PgTx::new(self.pool.acquire().await?))
+    }
+}
+
+/// Runs the job once in the open transaction and ends it.
+async fn attempt<T, E, F>(tx: &mut Tx, job: &mut F) -> Result<T, E>
+where
+    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
+    T: Send,
+    E: From<DbError> + Send,
+{
+    tx.renew();
+    let mut done = job(tx).await;
+    if done.is_ok()
+        && let Err(error) = tx.committable()
+    {
+        done = Err(error.into());
+    }
+    let Some(conn) = tx.pg() else { return done };
+    if done.is_ok() {
+        match conn.commit().await {
+            Ok(()) => return done,
+            Err(error) => done = Err(error.into()),
+        }
+    }
+    conn.roll_back().await;
+    done
+}
+
+/// Waits longer each time, and not all alike, so that the same writes do not meet again.
+fn backoff(tries: u32) -> Duration {
+    let most = 10_u64 << tries.min(5);
+    Duration::from_millis(rand::random_range(1..=most))
+}
+
+/// Why a write's task gave no answer.
+fn ended(error: tokio::task::JoinError) -> DbError {
+    match error.is_panic() {
+        true => {
+            tracing::error!("a database job panicked");
+            DbError::Panicked
+        }
+        false => DbError::Unavailable(Arc::new(error)),
+    }
+}
+
+/// Creates the schema unless it is there. Asks first, because asking needs no right to create.
+async fn ensure_schema(options: &PgConnectOptions, schema: &str) -> Result<(), DbError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let first = schema.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    if !first || !schema.chars().all(plain) || schema.len() > 63 {
+        return Err(DbError::Config(
+            "a schema's name is made of a-z, 0-9 and _, at most 63",
+        ));
+    }
+    let mut conn = options.clone().connect().await?;
+    let asked = sqlx::query("SELECT 1 FROM pg_namespace WHERE nspname = $1")
+        .bind(schema)
+        .fetch_optional(&mut conn)
+        .await?;
+    if asked.is_none() {
+        let sql = pg_tx::sql_str(format!("CREATE SCHEMA IF NOT EXISTS {schema}").into());
+        match conn.execute(sql).await.map_err(DbError::from) {
+            // Two processes that create it at once collide in the catalogue; then it is there.
+            Ok(_) | Err(DbError::Unique { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    conn.close().await?;
+    Ok(())
+}

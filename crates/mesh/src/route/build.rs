@@ -1,0 +1,333 @@
+//! From descriptors to the table. Runs once, at start; whatever an option gets wrong stops here.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Context as _, bail, ensure};
+use http::{HeaderName, Method, StatusCode};
+use prost_reflect::{
+    DynamicMessage, ExtensionDescriptor, Kind as Reflected, MessageDescriptor, MethodDescriptor,
+};
+use proto::{
+    annotations::v1::{Header, Rest, access::Rule},
+    google::api::{HttpRule, http_rule::Pattern},
+};
+
+use super::{
+    shape::{Kind, Shape, Shapes as Maker},
+    table::{Body, Query, Route, Shapes, Table},
+    template::Template,
+};
+use crate::guard::{self, Entry};
+
+/// Largest request body where the `rest` option states none (spec/discovery.md §4).
+const BODY_LIMIT_DEFAULT: usize = 10 * 1024 * 1024;
+const QUERY_PARAMETER: &str = "objectmesh.annotations.v1.QueryParameter";
+
+impl Table {
+    /// Reads the table from the descriptors of the contract.
+    ///
+    /// # Errors
+    /// Names the RPC whose options are missing, contradict each other or name what is not there.
+    pub fn from_descriptors() -> anyhow::Result<Self> {
+        let pool = proto::descriptor_pool();
+        let option = |name: &str| {
+            pool.get_extension_by_name(name)
+                .with_context(|| format!("the protos declare no `{name}` option"))
+        };
+        let rest = option("objectmesh.annotations.v1.rest")?;
+        let http = option("google.api.http")?;
+        let mut access = guard::access_table()?;
+        let mut maker = Maker::new(option("objectmesh.annotations.v1.field")?);
+
+        let mut table = Self {
+            routes: Vec::new(),
+            routers: Vec::new(),
+        };
+        for method in pool
+            .services()
+            .flat_map(|s| s.methods().collect::<Vec<_>>())
+        {
+            if !method.options().has_extension(&http) {
+                continue;
+            }
+            let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let entry = access.remove(&rpc).context("every RPC states its access")?;
+            let rule: HttpRule = typed(&method, &http)?;
+            let rest: Rest = typed(&method, &rest)?;
+            table
+                .add_rpc(&method, &rule, &rest, &entry, &mut maker)
+                .context(rpc)?;
+        }
+        let order = [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ];
+        // So that `Allow` reads the same everywhere.
+        let rank = |method: &Method| order.iter().position(|other| other == method);
+        table.routers.sort_by_key(|(method, _)| rank(method));
+        Ok(table)
+    }
+
+    fn add_rpc(
+        &mut self,
+        method: &MethodDescriptor,
+        rule: &HttpRule,
+        rest: &Rest,
+        entry: &Entry,
+        maker: &mut Maker,
+    ) -> anyhow::Result<()> {
+        ensure!(
+            !matches!(entry.rule, Rule::Internal(_)),
+            "an internal RPC has no route"
+        );
+        ensure!(
+            !method.is_server_streaming() && !method.is_client_streaming(),
+            "streams have no REST form yet"
+        );
+        for binding in std::iter::once(rule).chain(&rule.additional_bindings) {
+            let route = route(method, binding, rest, entry.clone(), maker)
+                .with_context(|| format!("{:?}", binding.pattern))?;
+            self.insert(route)?;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, route: Route) -> anyhow::Result<()> {
+        let position = match self.routers.iter().position(|(m, _)| *m == route.method) {
+            Some(position) => position,
+            None => {
+                self.routers
+                    .push((route.method.clone(), matchit::Router::new()));
+                self.routers.len() - 1
+            }
+        };
+        self.routers[position]
+            .1
+            .insert(route.pattern.to_string(), self.routes.len())
+            .with_context(|| format!("{route} is there twice"))?;
+        self.routes.push(route);
+        Ok(())
+    }
+}
+
+fn typed<T: prost::Message + Default>(
+    method: &MethodDescriptor,
+    option: &ExtensionDescriptor,
+) -> anyhow::Result<T> {
+    let options: DynamicMessage = method.options();
+    let value = options.get_extension(option);
+    let message = value.as_message().context("the option is a message")?;
+    Ok(message.transcode_to()?)
+}
+
+fn route(
+    rpc: &MethodDescriptor,
+    binding: &HttpRule,
+    rest: &Rest,
+    entry: Entry,
+    maker: &mut Maker,
+) -> anyhow::Result<Route> {
+    let (method, pattern) = match &binding.pattern {
+        Some(Pattern::Get(path)) => (Method::GET, path),
+        Some(Pattern::Put(path)) => (Method::PUT, path),
+        Some(Pattern::Post(path)) => (Method::POST, path),
+        Some(Pattern::Delete(path)) => (Method::DELETE, path),
+        Some(Pattern::Patch(path)) => (Method::PATCH, path),
+        Some(Pattern::Custom(_)) | None => bail!("one of the five usual methods is needed"),
+    };
+    let request = maker.of(&rpc.input())?;
+    let response = maker.of(&rpc.output())?;
+
+    let var_names = variables(pattern)?;
+    let vars = var_names
+        .iter()
+        .map(|name| field(&request, name))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    for var in &vars {
+        let var = &request.fields[*var];
+        ensure!(
+            !var.repeated && !matches!(var.kind, Kind::Message(_)),
+            "`{}` cannot stand in a path",
+            var.name
+        );
+    }
+    let request_headers = rest
+        .request_headers
+        .iter()
+        .map(|header| Ok((name(header)?, field(&request, &header.value)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+
+    let body = body(&request, &binding.body)?;
+    ensure!(
+        body == Body::None || !matches!(method, Method::GET | Method::DELETE),
+        "{method} takes no body"
+    );
+    let mut taken = vars.clone();
+    taken.extend(request_headers.iter().map(|(_, field)| field));
+    if let Body::Raw(field) | Body::Message(field) = body {
+        taken.push(field);
+    }
+    let query = query(&rpc.input(), &request, body, &taken, &rest.remaining_query)?;
+
+    let response_headers = rest
+        .response_headers
+        .iter()
+        .map(|header| {
+            let url = header.name == "location";
+            let value = &header.value;
+            let template = Template::parse(value, header.format(), url, &var_names, &response)?;
+            Ok((name(header)?, template))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let status_field = match rest.status_field.as_str() {
+        "" => None,
+        path => {
+            let (numbers, field) = response.path(path).context("status_field names no field")?;
+            ensure!(
+                matches!(field.kind, Kind::Int32),
+                "status_field is an int32"
+            );
+            Some(numbers)
+        }
+    };
+    let package = rpc.parent_service().package_name().to_owned();
+    ensure!(
+        !rest.cookies || package.starts_with("objectmesh.auth."),
+        "only auth-svc sets cookies"
+    );
+    let status = match rest.status {
+        0 if rest.empty => StatusCode::NO_CONTENT,
+        0 => StatusCode::OK,
+        status => StatusCode::from_u16(u16::try_from(status)?)?,
+    };
+    Ok(Route {
+        method,
+        pattern: pattern.as_str().into(),
+        rpc: format!("/{}/{}", rpc.parent_service().full_name(), rpc.name()).parse()?,
+        package,
+        entry,
+        status,
+        body_limit: match rest.body_limit {
+            0 => BODY_LIMIT_DEFAULT,
+            limit => usize::try_from(limit)?,
+        },
+        cookies: rest.cookies,
+        summary: summary(rpc),
+        vars,
+        query,
+        request_headers,
+        body,
+        body_optional: rest.body_optional,
+        empty: rest.empty,
+        status_field,
+        response_body: match binding.response_body.as_str() {
+            "" => None,
+            path => Some(field(&response, path)?),
+        },
+        response_headers,
+        shapes: Shapes { request, response },
+    })
+}
+
+/// The names in a path's braces. Wider patterns of google.api.http (`{name=**}`, `:verb`) are not
+/// used here, so they are refused.
+fn variables(pattern: &str) -> anyhow::Result<Vec<String>> {
+    ensure!(
+        pattern.starts_with('/') && !pattern.ends_with('/') && !pattern.contains(':'),
+        "`{pattern}` is no plain path"
+    );
+    let mut names = Vec::new();
+    for segment in pattern.split('/') {
+        match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+            Some(name) => names.push(name.to_owned()),
+            None => ensure!(
+                !segment.contains(['{', '}', '*']),
+                "`{segment}` is no plain path segment"
+            ),
+        }
+    }
+    Ok(names)
+}
+
+fn field(shape: &Shape, name: &str) -> anyhow::Result<usize> {
+    shape
+        .named(name)
+        .with_context(|| format!("{} has no field `{name}`", shape.name))
+}
+
+fn name(header: &Header) -> anyhow::Result<HeaderName> {
+    Ok(HeaderName::from_lowercase(header.name.as_bytes())?)
+}
+
+fn body(request: &Arc<Shape>, name: &str) -> anyhow::Result<Body> {
+    Ok(match name {
+        "" => Body::None,
+        "*" => Body::Whole,
+        name => {
+            let position = field(request, name)?;
+            match &request.fields[position] {
+                field if field.repeated => bail!("`{name}` is a list; a body is one thing"),
+                field => match field.kind {
+                    Kind::Json => Body::Raw(position),
+                    Kind::Message(_) => Body::Message(position),
+                    _ => bail!("`{name}` is neither raw JSON nor a message"),
+                },
+            }
+        }
+    })
+}
+
+fn query(
+    message: &MessageDescriptor,
+    request: &Shape,
+    body: Body,
+    taken: &[usize],
+    remaining: &str,
+) -> anyhow::Result<Query> {
+    let remaining = match remaining {
+        "" => None,
+        name => {
+            let field = message
+                .get_field_by_name(name)
+                .filter(|field| field.is_list())
+                .filter(|field| matches!(field.kind(), Reflected::Message(m) if m.full_name() == QUERY_PARAMETER))
+                .with_context(|| format!("`{name}` is no list of query parameters"))?;
+            Some(field.number())
+        }
+    };
+    let mut names = HashMap::new();
+    for (position, field) in request.fields.iter().enumerate() {
+        let free = body != Body::Whole && !field.hidden && !taken.contains(&position);
+        if !free || matches!(field.kind, Kind::Message(_)) {
+            continue;
+        }
+        let own = [&field.json, &field.name];
+        for name in own.into_iter().chain(&field.aliases) {
+            let before = names.insert(name.clone(), position);
+            ensure!(
+                before.is_none_or(|before| before == position),
+                "query parameter `{name}` means two fields"
+            );
+        }
+    }
+    Ok(Query { names, remaining })
+}
+
+/// The first sentence of the RPC's comment, without its full stop.
+fn summary(rpc: &MethodDescriptor) -> String {
+    let file = rpc.parent_file();
+    let info = file.file_descriptor_proto().source_code_info.as_ref();
+    let comment = info
+        .into_iter()
+        .flat_map(|info| &info.location)
+        .find(|location| location.path == rpc.path())
+        .map_or("", |location| location.leading_comments());
+    let text = comment.split_whitespace().collect::<Vec<_>>().join(" ");
+    let sentence = text
+        .split_once(". ")
+        .map_or(text.as_str(), |(first, _)| first);
+    sentence.trim_end_matches('.').to_owned()
+}

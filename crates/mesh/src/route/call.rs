@@ -1,0 +1,102 @@
+//! The call itself: bytes out, bytes back, no message type in between.
+
+use bytes::{Buf, BufMut, Bytes};
+use http::HeaderValue;
+use tonic::{
+    Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    metadata::{Ascii, MetadataMap, MetadataValue},
+};
+
+use super::Route;
+use crate::{Ctx, Error, Link, Result, ctx::CLIENT_ADDRESS, node::MESSAGE_MAX};
+
+/// Metadata in which a service sends a cookie to be set, whole.
+const SET_COOKIE: &str = "http-set-cookie";
+
+/// What a call answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The response message.
+    pub message: Bytes,
+    metadata: MetadataMap,
+}
+
+impl Answer {
+    /// The cookies to set; none unless the route lets its service set some.
+    pub fn cookies<'a>(&'a self, route: &Route) -> impl Iterator<Item = HeaderValue> + 'a {
+        let cookies = route.cookies.then(|| self.metadata.get_all(SET_COOKIE));
+        cookies
+            .into_iter()
+            .flatten()
+            .filter_map(|value| HeaderValue::from_bytes(value.as_encoded_bytes()).ok())
+    }
+}
+
+/// Calls the route's RPC with an encoded message, for the caller and within the deadline of `ctx`.
+///
+/// # Errors
+/// What the service answered; SERVICE_UNAVAILABLE when it cannot be reached.
+pub async fn call(link: Link, route: &Route, message: Bytes, ctx: &Ctx) -> Result<Answer> {
+    let mut request = ctx.request(message);
+    let metadata = request.metadata_mut();
+    let mut set = |name: &'static str, value: Option<&str>| {
+        let value = value.and_then(|text| MetadataValue::<Ascii>::try_from(text).ok());
+        if let Some(value) = value {
+            metadata.insert(name, value);
+        }
+    };
+    set(CLIENT_ADDRESS, ctx.client_address.as_deref());
+    set("user-agent", ctx.user_agent.as_deref());
+
+    let mut grpc = Grpc::new(link)
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(MESSAGE_MAX);
+    let ready = grpc.ready().await.map_err(Status::from_error);
+    ready.map_err(|status| Error::from_status(&status))?;
+    let response = grpc
+        .unary(request, route.rpc.clone(), RawCodec)
+        .await
+        .map_err(|status| Error::from_status(&status))?;
+    let (metadata, message, _) = response.into_parts();
+    Ok(Answer { message, metadata })
+}
+
+/// A codec that leaves messages as they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, wire: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(wire.copy_to_bytes(wire.remaining())))
+    }
+}

@@ -1,0 +1,169 @@
+//! The table: which route a method and path lead to.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use http::{HeaderName, Method, StatusCode, uri::PathAndQuery};
+
+use super::{shape::Shape, template::Template};
+use crate::guard::Entry;
+
+/// All routes that the descriptors state.
+#[derive(Debug)]
+pub struct Table {
+    pub(super) routes: Vec<Route>,
+    /// One router a method, so that the others tell what a path allows.
+    pub(super) routers: Vec<(Method, matchit::Router<usize>)>,
+}
+
+/// One method and path, and the RPC behind it.
+#[derive(Debug)]
+pub struct Route {
+    /// HTTP method.
+    pub method: Method,
+    /// Path with variables in braces: `/api/v1/data/{object}`.
+    pub pattern: Arc<str>,
+    /// gRPC path: `/package.Service/Method`.
+    pub rpc: PathAndQuery,
+    /// Proto package of the service.
+    pub package: String,
+    /// Who may call it and how long it may take; what the service's own guard goes by.
+    pub entry: Entry,
+    /// Status of success, unless a response field says otherwise.
+    pub status: StatusCode,
+    /// Largest request body in bytes.
+    pub body_limit: usize,
+    /// Whether the reply may set cookies.
+    pub cookies: bool,
+    /// What the RPC does, in one sentence without a full stop.
+    pub summary: String,
+    pub(super) shapes: Shapes,
+    pub(super) vars: Vec<usize>,
+    pub(super) query: Query,
+    pub(super) request_headers: Vec<(HeaderName, usize)>,
+    pub(super) body: Body,
+    pub(super) body_optional: bool,
+    pub(super) empty: bool,
+    pub(super) status_field: Option<Vec<u32>>,
+    pub(super) response_body: Option<usize>,
+    pub(super) response_headers: Vec<(HeaderName, Template)>,
+}
+
+/// Request and response of an RPC.
+#[derive(Debug)]
+pub(super) struct Shapes {
+    pub(super) request: Arc<Shape>,
+    pub(super) response: Arc<Shape>,
+}
+
+/// What query parameters fill.
+#[derive(Debug, Default)]
+pub(super) struct Query {
+    /// Every name, aliases too, to its field.
+    pub(super) names: HashMap<String, usize>,
+    /// The number of the field that takes all others.
+    pub(super) remaining: Option<u32>,
+}
+
+/// What the HTTP body fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// Nothing: a body is not read.
+    None,
+    /// All fields that path and headers do not fill.
+    Whole,
+    /// This field, whose content is JSON text and stays as it is.
+    Raw(usize),
+    /// This message field.
+    Message(usize),
+}
+
+/// Where a method and path lead.
+#[derive(Debug)]
+pub enum Match<'t, 'p> {
+    /// To this route, with the path's variables.
+    Found(&'t Route, Vars<'p>),
+    /// The path exists, for these methods only.
+    MethodNotAllowed(Vec<Method>),
+    /// Nowhere.
+    NotFound,
+}
+
+/// The values of a path's variables in the order of the pattern, still percent-encoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vars<'p>(pub(super) Vec<&'p str>);
+
+impl<'p> Vars<'p> {
+    /// Those values.
+    #[must_use]
+    pub fn new(values: impl IntoIterator<Item = &'p str>) -> Self {
+        Self(values.into_iter().collect())
+    }
+}
+
+impl Table {
+    /// All routes, in the order in which the descriptors state them.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Finds the route. HEAD goes where GET does, a trailing slash is ignored, and literal
+    /// segments win over variables.
+    #[must_use]
+    pub fn find<'p>(&self, method: &Method, path: &'p str) -> Match<'_, 'p> {
+        let path = trimmed(path);
+        let wanted = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        let router = self.routers.iter().find(|(method, _)| method == wanted);
+        if let Some(found) = router.and_then(|(_, router)| router.at(path).ok()) {
+            let vars = found.params.iter().map(|(_, value)| value).collect();
+            return Match::Found(&self.routes[*found.value], Vars(vars));
+        }
+        let allowed = self.allowed(path);
+        if allowed.is_empty() {
+            Match::NotFound
+        } else {
+            Match::MethodNotAllowed(allowed)
+        }
+    }
+
+    /// The methods that a path takes; none when it does not exist.
+    #[must_use]
+    pub fn allowed(&self, path: &str) -> Vec<Method> {
+        let path = trimmed(path);
+        let mut allowed = Vec::new();
+        for (method, router) in &self.routers {
+            if router.at(path).is_ok() {
+                allowed.push(method.clone());
+                if method == Method::GET {
+                    allowed.push(Method::HEAD);
+                }
+            }
+        }
+        allowed
+    }
+}
+
+fn trimmed(path: &str) -> &str {
+    match path.strip_suffix('/') {
+        Some(shorter) if !shorter.is_empty() => shorter,
+        _ => path,
+    }
+}
+
+impl Route {
+    /// Whether a request's body is read at all.
+    #[must_use]
+    pub fn takes_body(&self) -> bool {
+        self.body != Body::None
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.pattern)
+    }
+}

@@ -1,0 +1,51 @@
+//! The whole surface at a glance: a change of it shows in the diff of one file.
+
+use std::fmt::Write as _;
+
+use mesh::route::{Match, Table};
+use proto::annotations::v1::access::Rule;
+
+#[test]
+fn the_table_of_routes() {
+    let table = Table::from_descriptors().unwrap();
+    let mut text = String::new();
+    for route in table.routes() {
+        let access = match &route.entry.rule {
+            Rule::Public(_) => "public".to_owned(),
+            Rule::Authenticated(_) => "authenticated".to_owned(),
+            Rule::Permission(key) => format!("permission {key}"),
+            Rule::Internal(_) => panic!("{route} is internal"),
+        };
+        let scope = match route.entry.scope.as_str() {
+            "" => String::new(),
+            scope => format!(", scope {scope}"),
+        };
+        let method = route.method.as_str();
+        writeln!(
+            text,
+            "{method:6} {}\n       {} → {}, {access}{scope}",
+            route.pattern,
+            route.rpc.as_str().trim_start_matches('/'),
+            route.status.as_u16(),
+        )
+        .unwrap();
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn every_route_leads_to_itself_and_has_a_summary() {
+    let table = Table::from_descriptors().unwrap();
+    for route in table.routes() {
+        let path = route.pattern.replace(['{', '}'], "~");
+        for path in [path.clone(), format!("{path}/")] {
+            let Match::Found(found, _) = table.find(&route.method, &path) else {
+                panic!("{route} is not found at {path}");
+            };
+            assert_eq!(found.pattern, route.pattern);
+        }
+        assert!(!route.summary.is_empty(), "{route}");
+        assert!(!route.summary.ends_with('.'), "{route}");
+        assert!(!route.entry.deadline.is_zero(), "{route}");
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands of the program.
+
+pub mod dev;
+pub mod migrate;
+pub mod people;
+pub mod serve;
+pub mod validate;

@@ -1,0 +1,61 @@
+//! `objectmesh serve <service>`: one service of the mesh as a process.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use mesh::{Link, node::shutdown_signal, session::SessionStore, tasks::Tasks};
+
+/// Serves one service.
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// Which.
+    pub service: Service,
+    /// Configuration file; the environment (`OBJECTMESH__…`) overrides it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The services of the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Service {
+    /// The REST edge.
+    Gateway,
+    /// Objects, records and metadata.
+    Data,
+    /// Users, sessions and identity tokens.
+    Auth,
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// A bad configuration, a database that does not open, a port that is taken.
+pub async fn run(serve: Serve) -> anyhow::Result<()> {
+    let file = serve.config.as_deref();
+    match serve.service {
+        Service::Data => data_svc::process::run(file, std::env::vars(), shutdown_signal()).await,
+        Service::Auth => {
+            let process = auth_svc::process::load(file, std::env::vars())?;
+            auth_svc::process::run(process, shutdown_signal()).await
+        }
+        Service::Gateway => {
+            let process: gateway::Process = mesh::config::load(gateway::DEFAULTS, file, std::env::vars())?;
+            let peers = gateway::Peers {
+                auth: Link::connect(&process.peers.auth)?,
+                data: Link::connect(&process.peers.data)?,
+            };
+            let sessions = match process.redis.url.reveal() {
+                "" => SessionStore::embedded(),
+                url => SessionStore::redis(url).await?,
+            };
+            let tasks = Tasks::default();
+            let listen = process.gateway.listen;
+            let gateway = gateway::build(process.gateway, peers, sessions, tasks.clone())?;
+            let listener = tokio::net::TcpListener::bind(listen).await?;
+            tracing::info!(address = %listen, "gateway is listening");
+            gateway.serve(listener, shutdown_signal()).await?;
+            tasks.shut_down(mesh::node::GRACE).await;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The whole mesh in one process: the same `build` functions as in five, joined by links that call
+//! the generated servers directly. The gRPC ports are open as well.
+
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use data_svc::engine::Engine;
+use mesh::{Link, config::Secret, db::DbConfig, session::SessionStore, tasks::Tasks};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// How to run the mesh in one process.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder for databases and the secret.
+    pub data_dir: PathBuf,
+    /// Where REST is served; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// PostgreSQL instead of SQLite files: schemas `data` and `auth` in this database.
+    pub database_url: Option<String>,
+    /// Redis instead of the embedded session store.
+    pub redis_url: Option<String>,
+    /// Overrides of the configuration, as environment variables.
+    pub environment: Vec<(String, String)>,
+}
+
+/// The mesh, serving.
+pub struct Mesh {
+    /// Where REST is served.
+    pub rest: SocketAddr,
+    /// Where auth-svc serves gRPC.
+    pub auth: SocketAddr,
+    /// Where data-svc serves gRPC.
+    pub data: SocketAddr,
+    /// auth-svc in this process.
+    pub auth_link: Link,
+    /// data-svc in this process.
+    pub data_link: Link,
+    /// The engine, for installing packages and loading data.
+    pub engine: Engine,
+    stop: CancellationToken,
+    servers: JoinSet<anyhow::Result<()>>,
+    tasks: Tasks,
+}
+
+impl Mesh {
+    /// Builds the services, binds the ports and serves.
+    ///
+    /// # Errors
+    /// A bad configuration, a database that does not open, a port that is taken.
+    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&options.data_dir)
+            .with_context(|| format!("{}: cannot be created", options.data_dir.display()))?;
+        let sessions = match &options.redis_url {
+            Some(url) => SessionStore::redis(url).await.context("the session store")?,
+            None => SessionStore::embedded(),
+        };
+        let tasks = Tasks::default();
+        let (auth_link, data_link) = (Link::unbound(), Link::unbound());
+
+        let config = data_config(options)?;
+        let peers = data_svc::Peers {
+            auth: auth_link.clone(),
+        };
+        let data = data_svc::build(&config, peers, tasks.clone()).await.context("data-svc")?;
+        data_link.bind(data.node.local());
+
+        let config = auth_config(options)?;
+        let peers = auth_svc::Peers {
+            auth: auth_link.clone(),
+            data: data_link.clone(),
+        };
+        let auth = auth_svc::build(config, peers, sessions.clone(), tasks.clone())
+            .await
+            .context("auth-svc")?;
+        auth_link.bind(auth.local());
+
+        let config = gateway_config(options)?;
+        let peers = gateway::Peers {
+            auth: auth_link.clone(),
+            data: data_link.clone(),
+        };
+        let gateway = gateway::build(config, peers, sessions, tasks.clone()).context("gateway")?;
+
+        let rest = bind(options.listen).await?;
+        let next = |offset: u16| match options.listen.port() {
+            0 => SocketAddr::new(options.listen.ip(), 0),
+            port => SocketAddr::new(options.listen.ip(), port.saturating_add(offset)),
+        };
+        let (auth_listener, data_listener) = (bind(next(1)).await?, bind(next(2)).await?);
+        let stop = CancellationToken::new();
+        let mut mesh = Self {
+            rest: rest.local_addr()?,
+            auth: auth_listener.local_addr()?,
+            data: data_listener.local_addr()?,
+            auth_link,
+            data_link,
+            engine: data.engine,
+            stop: stop.clone(),
+            servers: JoinSet::new(),
+            tasks,
+        };
+        mesh.servers.spawn(gateway.serve(rest, stop.clone().cancelled_owned()));
+        mesh.servers.spawn(auth.serve(auth_listener, stop.clone().cancelled_owned()));
+        mesh.servers
+            .spawn(data.node.serve(data_listener, stop.cancelled_owned()));
+        Ok(mesh)
+    }
+
+    /// URL of the REST API.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/api/v1", self.rest)
+    }
+
+    /// Resolves when a server fails; it should not.
+    ///
+    /// # Errors
+    /// The failure.
+    pub async fn failed(&mut self) -> anyhow::Result<()> {
+        match self.servers.join_next().await {
+            Some(ended) => ended?,
+            None => Ok(()),
+        }
+    }
+
+    /// Finishes the calls in flight, then everything else.
+    ///
+    /// # Errors
+    /// When a server failed.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let mut outcome = Ok(());
+        while let Some(ended) = self.servers.join_next().await {
+            outcome = outcome.and(ended?);
+        }
+        self.tasks.shut_down(mesh::node::GRACE).await;
+        self.engine.db.close().await;
+        outcome
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow::anyhow!(
+            "port {} is taken; is another mesh running? Choose another with --listen 127.0.0.1:<port>",
+            address.port()
+        ),
+        _ => anyhow::anyhow!("{address}: {error}"),
+    })
+}
+
+fn database(options: &Options, service: &str) -> (String, String) {
+    match &options.database_url {
+        Some(url) => (url.clone(), service.to_owned()),
+        None => {
+            let file = options.data_dir.join(format!("{service}.db"));
+            (format!("sqlite:{}", file.display()), service.to_owned())
+        }
+    }
+}
+
+/// data-svc's configuration in one process.
+///
+/// # Errors
+/// Names what is wrong in the environment.
+pub fn data_config(options: &Options) -> anyhow::Result<data_svc::Config> {
+    let environment = options.environment.iter().cloned();
+    let file: data_svc::config::File = mesh::config::load(data_svc::config::DEFAULTS, None, environment)?;
+    let mut config = file.data;
+    (config.db.url, config.db.schema) = database(options, "data");
+    config.reflection = true;
+    Ok(config)
+}
+
+fn auth_config(options: &Options) -> anyhow::Result<auth_svc::Config> {
+    let environment = options.environment.iter().cloned();
+    let file: AuthFile = mesh::config::load(auth_svc::CONFIG_DEFAULTS, None, environment)?;
+    let mut config = file.auth;
+    let (url, schema) = database(options, "auth");
+    config.db = DbConfig {
+        schema: Some(schema),
+        ..DbConfig::new(url)
+    };
+    if config.secret.is_empty() {
+        config.secret = Secret::new(dev_secret(&options.data_dir)?);
+    }
+    Ok(config)
+}
+
+#[derive(serde::Deserialize)]
+struct AuthFile {
+    auth: auth_svc::Config,
+}
+
+fn gateway_config(options: &Options) -> anyhow::Result<gateway::Config> {
+    let environment = options.environment.iter().cloned();
+    let file: GatewayFile = mesh::config::load(gateway::DEFAULTS, None, environment)?;
+    let mut config = file.gateway;
+    config.listen = options.listen;
+    config.dev_origins = true;
+    Ok(config)
+}
+
+#[derive(serde::Deserialize)]
+struct GatewayFile {
+    gateway: gateway::Config,
+}
+
+/// The secret of this data folder: made once, readable by its owner only.
+fn dev_secret(data_dir: &Path) -> anyhow::Result<String> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let path = data_dir.join("secret");
+    let fresh: String = mesh::id::secret().iter().map(|byte| format!("{byte:02x}")).collect();
+    let created = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path);
+    match created {
+        Ok(mut file) => {
+            file.write_all(fresh.as_bytes())?;
+            file.sync_all()?;
+            Ok(fresh)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(std::fs::read_to_string(&path)?.trim().to_owned()),
+        Err(error) => Err(error).with_context(|| format!("{}: cannot be written", path.display())),
+    }
+}

@@ -1,0 +1,143 @@
+//! The program as a process of its own: started, watched through what it prints, and ended for
+//! sure, also when the test panics.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test file uses another part of it"
+)]
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
+};
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_objectmesh");
+
+/// A running `objectmesh dev`.
+pub struct Program {
+    child: Child,
+    lines: Receiver<String>,
+    /// What it has printed until it was ready.
+    pub printed: Vec<String>,
+    /// How long it took until it was ready.
+    pub start: Duration,
+}
+
+impl Program {
+    /// Starts `objectmesh dev` on free ports and waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it ends, or is not ready within `patience`.
+    pub fn dev<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, patience: Duration) -> Self {
+        let began = Instant::now();
+        let mut child = Command::new(PROGRAM)
+            .args(["dev", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stdout = child.stdout.take().expect("a pipe");
+        let (sender, lines) = channel();
+        // Ends with the pipe, that is, with the program.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // Lines that nobody waits for are still read, lest the program blocks.
+                let _unread = sender.send(line);
+            }
+        });
+        let mut program = Self {
+            child,
+            lines,
+            printed: Vec::new(),
+            start: Duration::ZERO,
+        };
+        program.printed = program.read_until("ready in ", patience);
+        program.start = began.elapsed();
+        program
+    }
+
+    /// The lines up to the one that starts with `start`, inclusive.
+    ///
+    /// # Panics
+    /// When that line does not come within `patience`.
+    pub fn read_until(&mut self, start: &str, patience: Duration) -> Vec<String> {
+        let deadline = Instant::now() + patience;
+        let mut read = Vec::new();
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let found = line.starts_with(start);
+                    read.push(line);
+                    if found {
+                        return read;
+                    }
+                }
+                Err(why) => panic!("no line `{start}…` ({why}) within {patience:?}; printed: {read:#?}"),
+            }
+        }
+    }
+
+    /// What is printed behind a word at the beginning of a line: `REST`, `token`.
+    ///
+    /// # Panics
+    /// When there is no such line.
+    pub fn value(&self, word: &str) -> &str {
+        let line = self.printed.iter().find_map(|line| line.strip_prefix(word));
+        line.unwrap_or_else(|| panic!("no line `{word}` in {:#?}", self.printed)).trim()
+    }
+
+    /// URL of the REST API, ending in `/api/v1`.
+    pub fn base(&self) -> &str {
+        self.value("REST ")
+    }
+
+    /// Asks it to stop, as a supervisor does.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Ends it at once, as a crash does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the program runs");
+        self.child.wait().expect("the program is gone");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it has not ended within `patience`.
+    pub fn wait(mut self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
+        loop {
+            // Its output ends with it.
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("the program still runs after {patience:?}"),
+            }
+        }
+        self.child.wait().expect("the program ends")
+    }
+
+    /// Asks it to stop and waits until it did, in good order.
+    pub fn stop(self) {
+        self.terminate();
+        let status = self.wait(Duration::from_secs(40));
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to do.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}

@@ -1,0 +1,248 @@
+//! Rules about the tree itself that no compiler checks.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Longest source file, in lines.
+const LINES_MAX: usize = 600;
+/// Source files that may be longer.
+const LONG_FILES: [&str; 0] = [];
+
+/// Which of our crates each crate may use; a service never uses another service.
+const GRAPH: [(&str, &[&str]); 7] = [
+    ("proto", &[]),
+    ("metadata", &[]),
+    ("mesh", &["proto", "metadata"]),
+    ("gateway", &["proto", "metadata", "mesh"]),
+    ("auth-svc", &["proto", "metadata", "mesh"]),
+    ("data-svc", &["proto", "metadata", "mesh"]),
+    (
+        "objectmesh",
+        &["proto", "metadata", "mesh", "gateway", "auth-svc", "data-svc"],
+    ),
+];
+
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: [&str; 9] = [
+    "common", "util", "utils", "helper", "helpers", "core", "shared", "misc", "stuff",
+];
+
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.canonicalize().expect("the repository")
+}
+
+/// Every file of the repository that is not built, hidden, or a database.
+fn files(extensions: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') || name == "target" {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if extensions.iter().any(|wanted| path.extension().is_some_and(|ext| ext == *wanted)) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no files {extensions:?}");
+    found.sort();
+    found
+}
+
+fn relative(path: &Path) -> String {
+    let path = path.strip_prefix(root()).unwrap_or(path);
+    path.to_string_lossy().into_owned()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Rust files of the crates themselves, tests aside.
+fn sources() -> Vec<PathBuf> {
+    let is_source = |path: &PathBuf| path.components().any(|part| part.as_os_str() == "src");
+    let sources: Vec<_> = files(&["rs"]).into_iter().filter(is_source).collect();
+    assert!(sources.len() > 50, "the sources are elsewhere");
+    sources
+}
+
+fn none(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+#[test]
+fn source_files_are_short_enough_to_read() {
+    let mut findings = Vec::new();
+    for path in sources() {
+        let (name, lines) = (relative(&path), read(&path).lines().count());
+        if lines > LINES_MAX && !LONG_FILES.contains(&name.as_str()) {
+            findings.push(format!("{name}: {lines} lines, at most {LINES_MAX}; split it by what it does"));
+        }
+    }
+    none(&findings);
+}
+
+/// The crates that a Cargo.toml names in its dependency sections, its own name first.
+fn dependencies(manifest: &str) -> (String, Vec<String>) {
+    let mut section = "";
+    let mut name = String::new();
+    let mut used = Vec::new();
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            section = line;
+            let inline = section.trim_matches(['[', ']']).rsplit_once("dependencies.");
+            used.extend(inline.map(|(_, name)| name.to_owned()));
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
+        let key = key.split('.').next().unwrap_or_default().trim();
+        if section == "[package]" && key == "name" {
+            value.trim().trim_matches('"').clone_into(&mut name);
+        }
+        if section.ends_with("dependencies]") {
+            used.push(key.trim_matches('"').to_owned());
+        }
+    }
+    (name, used)
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let graph: BTreeMap<&str, &[&str]> = GRAPH.into_iter().collect();
+    let mut findings = Vec::new();
+    let mut seen = 0;
+    for path in files(&["toml"]) {
+        if path.file_name().is_none_or(|name| name != "Cargo.toml") || path.parent() == Some(&root()) {
+            continue;
+        }
+        let (name, used) = dependencies(&read(&path));
+        let Some(allowed) = graph.get(name.as_str()) else {
+            findings.push(format!("{}: crate `{name}` has no place in the graph", relative(&path)));
+            continue;
+        };
+        seen += 1;
+        for dependency in used.iter().filter(|used| graph.contains_key(used.as_str())) {
+            if !allowed.contains(&dependency.as_str()) {
+                findings.push(format!("{name} may not depend on {dependency}"));
+            }
+        }
+    }
+    none(&findings);
+    assert_eq!(seen, GRAPH.len(), "every crate was looked at");
+}
+
+#[test]
+fn the_reader_of_manifests_sees_dependencies() {
+    let manifest = "[package]\nname = \"a\"\n[dependencies]\nmesh.workspace = true\n\
+        tokio = { version = \"1\" }\n[dev-dependencies.proto]\nworkspace = true\n[features]\nx = []\n";
+    let (name, used) = dependencies(manifest);
+    assert_eq!(name, "a");
+    assert_eq!(used, ["mesh", "tokio", "proto", ]);
+}
+
+#[test]
+fn names_say_what_is_inside() {
+    let mut findings = Vec::new();
+    for path in sources() {
+        let name = relative(&path);
+        let parts = name.split(['/', '.']).filter(|part| !matches!(*part, "src" | "rs"));
+        for part in parts.filter(|part| EMPTY_NAMES.contains(part)) {
+            findings.push(format!("{name}: `{part}` says nothing about what is inside"));
+        }
+        for line in read(&path).lines() {
+            let line = line.trim_start();
+            let module = line.split_once("mod ").filter(|(before, _)| matches!(before.trim(), "" | "pub" | "pub(crate)" | "pub(super)"));
+            let module = module.map(|(_, rest)| rest.split([' ', ';', '{']).next().unwrap_or_default());
+            if module.is_some_and(|module| EMPTY_NAMES.contains(&module)) {
+                findings.push(format!("{name}: `{line}`"));
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn nothing_is_left_to_be_done_later() {
+    // In two parts, or this file would find itself.
+    let marks = [
+        concat!("todo", "!("),
+        concat!("unimpl", "emented!("),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("TO", "DO"),
+    ];
+    let mut findings = Vec::new();
+    for path in files(&["rs", "proto", "sql", "sh", "toml"]) {
+        for (number, line) in read(&path).lines().enumerate() {
+            if let Some(mark) = marks.iter().find(|mark| line.contains(**mark)) {
+                findings.push(format!("{}:{}: {mark}", relative(&path), number + 1));
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn migrations_are_numbered_and_named_by_what_they_do() {
+    let mut folders: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    for path in files(&["sql"]) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        folders.entry(path.parent().expect("a folder").to_owned()).or_default().push(name);
+    }
+    let mut findings = Vec::new();
+    for (folder, names) in folders {
+        for (index, name) in names.iter().enumerate() {
+            let expected = format!("{:04}_", index + 1);
+            let words: Vec<&str> = name
+                .strip_prefix(&expected)
+                .and_then(|rest| rest.strip_suffix(".sql"))
+                .map(|rest| rest.split('_').collect())
+                .unwrap_or_default();
+            let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            if words.len() < 2 || !words.iter().all(|word| is_word(word)) {
+                let folder = relative(&folder);
+                findings.push(format!("{folder}/{name}: expected {expected}verb_noun.sql"));
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn sql_text_reaches_the_driver_in_one_place() {
+    let call = concat!("Assert", "SqlSafe(");
+    let mut places = Vec::new();
+    for path in sources() {
+        let text = read(&path);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let count = code.lines().filter(|line| !line.trim_start().starts_with("//")).filter(|line| line.contains(call)).count();
+        places.extend((0..count).map(|_| relative(&path)));
+    }
+    assert_eq!(places.len(), 1, "{places:?}");
+}
+
+#[test]
+fn nothing_names_a_path_of_one_machine() {
+    let machine = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
+    let mut findings = Vec::new();
+    let extensions = ["rs", "toml", "md", "sh", "yaml", "yml", "proto", "sql", "json", "snap"];
+    for path in files(&extensions) {
+        for (number, line) in read(&path).lines().enumerate() {
+            if machine.iter().any(|path| line.contains(path)) {
+                findings.push(format!("{}:{}: {}", relative(&path), number + 1, line.trim()));
+            }
+        }
+    }
+    none(&findings);
+}

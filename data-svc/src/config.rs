@@ -1,0 +1,60 @@
+//! Configuration of data-svc; `config.default.toml` holds the defaults and documents them.
+
+use std::time::Duration;
+
+use mesh::db::DbConfig;
+use serde::Deserialize;
+
+/// The defaults.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+pub struct File {
+    /// The section of this service; sections of other services may stand beside it.
+    pub data: Config,
+}
+
+/// Section `data`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where `serve` listens for gRPC.
+    pub listen: String,
+    /// Address of auth-svc.
+    pub auth_url: String,
+    /// Whether gRPC server reflection is open.
+    pub reflection: bool,
+    /// The database.
+    pub db: DbSection,
+}
+
+/// Section `data.db`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DbSection {
+    /// `sqlite:<path>` or `postgres://…`.
+    pub url: String,
+    /// PostgreSQL schema.
+    pub schema: String,
+    /// SQLite connections that read.
+    pub readers: u32,
+    /// PostgreSQL connections.
+    pub max_connections: u32,
+    /// Longest a statement may run, in milliseconds.
+    pub statement_timeout_ms: u64,
+}
+
+impl DbSection {
+    /// As the database layer takes it.
+    #[must_use]
+    pub fn to_db_config(&self) -> DbConfig {
+        DbConfig {
+            url: self.url.clone(),
+            schema: Some(self.schema.clone()),
+            readers: self.readers,
+            max_connections: self.max_connections,
+            statement_timeout: Duration::from_millis(self.statement_timeout_ms),
+        }
+    }
+}

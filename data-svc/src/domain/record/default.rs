@@ -1,0 +1,63 @@
+//! Default values (spec/metadata.md §9).
+
+use metadata::Field;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::domain::cell;
+
+/// The moment and the person that defaults may refer to.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Now.
+    pub now: OffsetDateTime,
+    /// Who writes; `None` for the system.
+    pub user_id: Option<String>,
+}
+
+/// The default of a field, as JSON that is then checked like any value. `None` when it has none.
+#[must_use]
+pub fn value(field: &Field, scope: &Scope) -> Option<Value> {
+    if let Some(declared) = &field.default_value {
+        return evaluate(declared, scope);
+    }
+    if field.is_multi_value() {
+        return None;
+    }
+    field
+        .options
+        .iter()
+        .find(|option| option.default)
+        .map(|option| Value::String(option.value.clone()))
+}
+
+/// A literal, a token, or one of the few expressions that stand for a moment or the writer. `None`
+/// for any other expression.
+#[must_use]
+pub fn evaluate(declared: &Value, scope: &Scope) -> Option<Value> {
+    let source = match declared {
+        Value::Object(envelope) if envelope.contains_key("dialect") => {
+            envelope.get("source").and_then(Value::as_str)?
+        }
+        Value::String(token) if matches!(token.as_str(), "NOW()" | "TODAY()" | "current_user") => token,
+        literal => return Some(literal.clone()),
+    };
+    match source.trim() {
+        "NOW()" | "now()" => Some(json!(cell::format_datetime(scope.now))),
+        "TODAY()" | "today()" => Some(json!(cell::format_date(scope.now.date()))),
+        "current_user" | "os.user.id" | "current_user.id" | "user.id" => {
+            scope.user_id.clone().map(Value::String)
+        }
+        literal => serde_json::from_str(literal).ok(),
+    }
+}
+
+/// Whether [`value`] can evaluate this default; others are reported when the package is loaded.
+#[must_use]
+pub fn is_supported(declared: &Value) -> bool {
+    let scope = Scope {
+        now: OffsetDateTime::UNIX_EPOCH,
+        user_id: Some(String::new()),
+    };
+    evaluate(declared, &scope).is_some()
+}

@@ -1,0 +1,153 @@
+//! Expansion: ids of reference fields replaced by the records they point to, one statement a level
+//! (spec/objectql.md §6).
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use mesh::{Result, db::DbError};
+
+use super::{Engine, Work, read};
+use crate::{
+    domain::{
+        cell::{Cell, write_text},
+        predicate::ColumnRef,
+        query::Expansion,
+    },
+    store::{bind, select},
+};
+
+/// The records that an expansion found, as JSON by id. An id without one stays an id.
+type Found = HashMap<String, Vec<u8>>;
+
+impl Engine {
+    /// Writes rows as JSON with their expansions in place.
+    pub(super) fn expand_rows<'a>(
+        &'a self,
+        work: &'a Work,
+        columns: &'a [ColumnRef],
+        rows: &'a [&'a [Cell]],
+        expansions: &'a [Expansion],
+    ) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
+        async move {
+            let mut found: HashMap<&str, (Found, &Expansion)> = HashMap::new();
+            for expansion in expansions {
+                let position = columns
+                    .iter()
+                    .position(|column| column.field.name == expansion.field);
+                let Some(position) = position else { continue };
+                let ids: BTreeSet<String> = rows.iter().flat_map(|row| ids(&row[position])).collect();
+                let records = self.expansion(work, expansion, ids.into_iter().collect()).await?;
+                found.insert(&expansion.field, (records, expansion));
+            }
+            Ok(rows
+                .iter()
+                .map(|row| row_json(columns, row, &found))
+                .collect())
+        }
+        .boxed()
+    }
+
+    /// Fetches the targets of one expansion.
+    async fn expansion(&self, work: &Work, expansion: &Expansion, ids: Vec<String>) -> Result<Found> {
+        let Some(target) = &expansion.target else {
+            return Ok(Found::new());
+        };
+        if ids.is_empty() {
+            return Ok(Found::new());
+        }
+        let dialect = self.db.dialect();
+        let columns: Arc<[ColumnRef]> = expansion.columns.as_slice().into();
+        let reading = Arc::clone(&columns);
+        let statement = select::by_ids(target, &ids, &columns, dialect);
+        let rows: Vec<Vec<Cell>> = self
+            .db
+            .query(statement, move |row| {
+                reading
+                    .iter()
+                    .enumerate()
+                    .map(|(index, column)| bind::read_cell(row, index, column.storage, dialect))
+                    .collect::<Result<_, DbError>>()
+            })
+            .await?;
+        let cells: Vec<&[Cell]> = rows.iter().map(Vec::as_slice).collect();
+        let jsons = self
+            .expand_rows(work, &columns, &cells, &expansion.nested)
+            .await?;
+        let mut found: Found = rows
+            .iter()
+            .zip(jsons)
+            .filter_map(|(row, json)| Some((row.first()?.as_text()?.to_owned(), json)))
+            .collect();
+        // What the nested filter leaves out is null; what may not be seen stays an id.
+        if let Some(filter) = &expansion.filter {
+            let statement = select::matching_ids(target, filter, &ids, dialect);
+            let fitting: BTreeSet<String> = self
+                .db
+                .query(statement, |row| Ok(row.text(0)?.unwrap_or_default().to_owned()))
+                .await?
+                .into_iter()
+                .collect();
+            for (id, json) in &mut found {
+                if !fitting.contains(id) {
+                    *json = b"null".to_vec();
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The ids that a reference cell holds.
+fn ids(cell: &Cell) -> Vec<String> {
+    match cell {
+        Cell::Text(id) => vec![id.clone()],
+        Cell::Json(list) => serde_json::from_str(list).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+fn row_json(columns: &[ColumnRef], row: &[Cell], found: &HashMap<&str, (Found, &Expansion)>) -> Vec<u8> {
+    let mut json = Vec::with_capacity(columns.len() * 48);
+    json.push(b'{');
+    for (index, (column, cell)) in columns.iter().zip(row).enumerate() {
+        if index > 0 {
+            json.push(b',');
+        }
+        json.extend_from_slice(&read::key(&column.field.name));
+        match found.get(column.field.name.as_str()) {
+            None => cell.write_json(&mut json),
+            Some((records, expansion)) => write_expanded(&mut json, cell, records, expansion),
+        }
+    }
+    json.push(b'}');
+    json
+}
+
+fn write_expanded(json: &mut Vec<u8>, cell: &Cell, records: &Found, expansion: &Expansion) {
+    match cell {
+        Cell::Text(id) => match records.get(id) {
+            Some(record) => json.extend_from_slice(record),
+            None => write_text(json, id),
+        },
+        Cell::Json(_) if expansion.multiple && expansion.target.is_some() => {
+            // Dangling members of a list are dropped, the order is kept.
+            json.push(b'[');
+            let mut first = true;
+            for record in ids(cell).iter().filter_map(|id| records.get(id)) {
+                if record == b"null" {
+                    continue;
+                }
+                if !first {
+                    json.push(b',');
+                }
+                first = false;
+                json.extend_from_slice(record);
+            }
+            json.push(b']');
+        }
+        other => other.write_json(json),
+    }
+}

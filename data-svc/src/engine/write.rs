@@ -1,0 +1,493 @@
+//! Writing one record: prepared outside any transaction on the row as read, then applied in one
+//! short transaction whose statements check again what was relied on (architecture.md §7).
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use mesh::{Error, FieldViolation, Result, db::{DbError, Tx}, error::Reason};
+use metadata::{ApiMethod, FieldType};
+
+use super::{
+    Engine, Record, Work,
+    read::{record_json, record_not_found, version_of},
+};
+use crate::{
+    domain::{
+        cell::Cell,
+        policy::{ASSIGNMENTS, Grant, Operation, Principal},
+        predicate::ColumnRef,
+        record::{
+            body::Body,
+            default::Scope,
+            password,
+            prepare::{self, Cells, Payload, Writer},
+        },
+        schema::Schema,
+    },
+    store::write::{self, Change},
+};
+
+/// How often a write is prepared again when its row moved under it.
+const ATTEMPTS: usize = 3;
+
+/// The outcome of a deletion.
+#[derive(Debug, Clone)]
+pub struct Deleted {
+    /// The object.
+    pub object: String,
+    /// The record that is gone.
+    pub id: String,
+}
+
+/// A record that is ready to be inserted.
+pub(super) struct NewRow {
+    pub(super) schema: Arc<Schema>,
+    pub(super) cells: Vec<Cell>,
+    pub(super) id: String,
+    pub(super) autonumbers: Vec<write::Autonumber>,
+    /// References to check inside the transaction: (field, table, ids).
+    pub(super) references: Vec<(String, String, Vec<String>)>,
+}
+
+impl Engine {
+    /// Creates a record.
+    ///
+    /// # Errors
+    /// As spec/data-api.md §3 and §13.
+    pub async fn create(&self, work: &Work, object: &str, body: &[u8]) -> Result<Record> {
+        let grant = work.open(object, ApiMethod::Create, Operation::Create)?;
+        let body = Body::parse(body)?;
+        let row = Arc::new(self.prepare_create(work, &grant, body).await?);
+        let change = Arc::new(Change::of(work, write::Action::Create));
+        let schema = Arc::clone(&row.schema);
+        let cells = self
+            .db
+            .write(move |tx| {
+                let (row, change) = (Arc::clone(&row), Arc::clone(&change));
+                async move { apply_create(tx, &row, &change).await }.boxed()
+            })
+            .await?;
+        self.answer(work, &schema, &cells)
+    }
+
+    /// Checks a body against everything that does not need the transaction.
+    pub(super) async fn prepare_create(&self, work: &Work, grant: &Grant, body: Body) -> Result<NewRow> {
+        let schema = Arc::clone(&grant.schema);
+        let writer = writer(work);
+        let Payload {
+            id,
+            mut cells,
+            mut problems,
+            ..
+        } = prepare::payload(grant, body, writer)?;
+        check_transfer(work, grant, &cells)?;
+        let scope = scope(work);
+        prepare::apply_defaults(&schema, &mut cells, &scope, &mut problems);
+        stamp_new(work, &schema, &mut cells, writer)?;
+        prepare::check_required(&schema, &cells, &mut problems);
+        let references = self.check_references(work, &schema, &cells, writer, &mut problems).await?;
+        if !problems.is_empty() {
+            return Err(prepare::invalid(&schema, problems));
+        }
+        password::hash(&schema, &mut cells).await?;
+        let id = id.unwrap_or_else(mesh::id::new);
+        cells.set(&schema, "id", Cell::Text(id.clone()));
+        let cells: Vec<Cell> = cells.0.into_iter().map(|cell| cell.unwrap_or(Cell::Null)).collect();
+        self.check_assignment(work, &schema, &cells)?;
+        if !grant.check.matches(&schema, &cells) && !self.related_fits(grant, &cells).await? {
+            return Err(not_allowed(&schema, "create a record like this"));
+        }
+        let autonumbers = write::autonumbers(&schema, &cells, work.now);
+        Ok(NewRow {
+            schema,
+            cells,
+            id,
+            autonumbers,
+            references,
+        })
+    }
+
+    /// Changes a record.
+    ///
+    /// # Errors
+    /// As spec/data-api.md §4, §6 and §13.
+    pub async fn update(&self, work: &Work, object: &str, id: &str, body: &[u8], if_match: &str) -> Result<Record> {
+        let edit = work.open(object, ApiMethod::Update, Operation::Edit)?;
+        let body = Body::parse(body)?;
+        let schema = Arc::clone(&edit.schema);
+        let payload = prepare::payload(&edit, body, writer(work))?;
+        if payload.id.as_ref().is_some_and(|other| other != id) {
+            return Err(Error::fields(vec![FieldViolation::new(
+                "id",
+                "invalid_format",
+                "id cannot be changed; leave it out",
+            )]));
+        }
+        let token = payload.expected_version.clone().unwrap_or_else(|| if_match.to_owned());
+        for _ in 0..ATTEMPTS {
+            let columns: Vec<ColumnRef> = schema.columns.clone();
+            let before = self.reach(work, &edit, Operation::Edit, id, &columns).await?;
+            self.check_version(work, &schema, &columns, &before, id, &token)?;
+            if payload.cells.0.iter().all(Option::is_none) && payload.problems.is_empty() {
+                return self.answer(work, &schema, &before);
+            }
+            let (after, references) = self.prepare_update(work, &edit, &payload, &before).await?;
+            let change = Arc::new(Change::of(work, write::Action::Update));
+            let job = Arc::new(write::Update {
+                schema: Arc::clone(&schema),
+                rows: edit.rows.clone(),
+                id: id.to_owned(),
+                version: version_of(&columns, &before),
+                before,
+                after,
+                references,
+            });
+            let applied = self
+                .db
+                .write(move |tx| {
+                    let (job, change) = (Arc::clone(&job), Arc::clone(&change));
+                    async move { apply_update(tx, &job, &change).await }.boxed()
+                })
+                .await?;
+            if let Some(after) = applied {
+                return self.answer(work, &schema, &after);
+            }
+        }
+        Err(moved(&schema, id))
+    }
+
+    async fn prepare_update(
+        &self,
+        work: &Work,
+        grant: &Grant,
+        payload: &Payload,
+        before: &[Cell],
+    ) -> Result<(Vec<Cell>, Vec<(String, String, Vec<String>)>)> {
+        let schema = &grant.schema;
+        let mut cells = payload.cells.clone();
+        let mut problems = payload.problems.clone();
+        // Setting owner or organisation to what it is already is no transfer.
+        for field in ["owner_id", "organization_id"] {
+            if let Some(position) = schema.position(field)
+                && cells.0[position].as_ref() == Some(&before[position])
+            {
+                cells.0[position] = None;
+            }
+        }
+        if !grant.transfer && ["owner_id", "organization_id"].iter().any(|field| cells.get(schema, field).is_some()) {
+            return Err(not_allowed(schema, "change the owner or the organisation"));
+        }
+        prepare::check_required(schema, &cells, &mut problems);
+        let references = self
+            .check_references(work, schema, &cells, writer(work), &mut problems)
+            .await?;
+        if !problems.is_empty() {
+            return Err(prepare::invalid(schema, problems));
+        }
+        password::hash(schema, &mut cells).await?;
+        let mut after = before.to_vec();
+        for (slot, cell) in after.iter_mut().zip(cells.0) {
+            if let Some(cell) = cell {
+                *slot = cell;
+            }
+        }
+        set(schema, &mut after, "updated_at", Cell::DateTime(work.now));
+        if let Some(user) = work.principal.user_id() {
+            set(schema, &mut after, "updated_by", Cell::Text(user.to_owned()));
+        }
+        if schema.is_versioned() {
+            let version = version_of(&schema.columns, before);
+            set(schema, &mut after, "version", Cell::Integer(version + 1));
+        }
+        if !grant.check.matches(schema, &after) && !self.related_fits(grant, &after).await? {
+            return Err(not_allowed(schema, "change the record to this"));
+        }
+        Ok((after, references))
+    }
+
+    /// Deletes a record, and what hangs on it.
+    ///
+    /// # Errors
+    /// As spec/data-api.md §5, §6.
+    pub async fn delete(&self, work: &Work, object: &str, id: &str, token: &str) -> Result<Deleted> {
+        let grant = work.open(object, ApiMethod::Delete, Operation::Delete)?;
+        let schema = Arc::clone(&grant.schema);
+        for _ in 0..ATTEMPTS {
+            let before = self
+                .reach(work, &grant, Operation::Delete, id, &schema.columns)
+                .await?;
+            self.check_version(work, &schema, &schema.columns, &before, id, token)?;
+            self.check_last_admin(work, &schema, &before).await?;
+            let change = Arc::new(Change::of(work, write::Action::Delete));
+            let registry = Arc::clone(&work.registry);
+            let job = Arc::new(write::Delete {
+                schema: Arc::clone(&schema),
+                rows: grant.rows.clone(),
+                id: id.to_owned(),
+                version: version_of(&schema.columns, &before),
+                before,
+            });
+            let deleted = self
+                .db
+                .write(move |tx| {
+                    let (job, change, registry) = (Arc::clone(&job), Arc::clone(&change), Arc::clone(&registry));
+                    async move { super::references::delete(tx, &registry, &job, &change).await }.boxed()
+                })
+                .await?;
+            if deleted {
+                return Ok(Deleted {
+                    object: object.to_owned(),
+                    id: id.to_owned(),
+                });
+            }
+        }
+        Err(moved(&schema, id))
+    }
+
+    /// The row as the operation reaches it. Not visible is 404; visible but out of reach is 403.
+    async fn reach(
+        &self,
+        work: &Work,
+        grant: &Grant,
+        operation: Operation,
+        id: &str,
+        columns: &[ColumnRef],
+    ) -> Result<Vec<Cell>> {
+        if let Some(row) = self.row(grant, id, columns).await? {
+            // An edit right never reaches further than what may be read.
+            let read = work.grant(&grant.schema, Operation::Read);
+            return match read {
+                Ok(read) if self.is_visible(&read, id).await? => Ok(row),
+                _ => Err(record_not_found(grant.schema.name(), id)),
+            };
+        }
+        match work.grant(&grant.schema, Operation::Read) {
+            Ok(read) if self.is_visible(&read, id).await? => Err(not_allowed(
+                &grant.schema,
+                &format!("{} this record", operation.as_str()),
+            )
+            .with("id", id)
+            .with("operation", operation.as_str())),
+            _ => Err(record_not_found(grant.schema.name(), id)),
+        }
+    }
+
+    /// Refuses a stale version, with the record as the caller may see it.
+    fn check_version(
+        &self,
+        work: &Work,
+        schema: &Arc<Schema>,
+        columns: &[ColumnRef],
+        row: &[Cell],
+        id: &str,
+        token: &str,
+    ) -> Result<()> {
+        let updated_at = schema.position("updated_at").map(|position| &row[position]);
+        let version = version_of(columns, row);
+        if prepare::version_fits(token, version, updated_at)? {
+            return Ok(());
+        }
+        let bare = token.trim().trim_start_matches("W/").trim_matches('"');
+        let current = if bare.bytes().all(|byte| byte.is_ascii_digit()) {
+            version.to_string()
+        } else {
+            updated_at.map_or_else(String::new, |cell| cell.to_json().as_str().unwrap_or_default().to_owned())
+        };
+        let shown = self.answer(work, schema, row).ok();
+        let record: serde_json::Value = shown
+            .and_then(|record| serde_json::from_slice(&record.json).ok())
+            .unwrap_or_default();
+        Err(Error::new(
+            Reason::ConcurrentUpdate,
+            format!("Record {}/{id} was modified by another user", schema.name()),
+        )
+        .with("object", schema.name())
+        .with("id", id)
+        .with("expectedVersion", bare)
+        .with("currentVersion", current)
+        .with("currentRecord", record))
+    }
+
+    /// The record as the caller may read it. A caller who may write but not read gets its id.
+    pub(super) fn answer(&self, work: &Work, schema: &Arc<Schema>, cells: &[Cell]) -> Result<Record> {
+        let read = work.grant(schema, Operation::Read);
+        let (mut columns, mut shown) = (Vec::new(), Vec::new());
+        for (column, cell) in schema.columns.iter().zip(cells) {
+            let name = column.field.name.as_str();
+            let secret = matches!(column.field.field_type, FieldType::Password | FieldType::Secret)
+                || column.field.internal
+                || name == "deleted_at";
+            let readable = match &read {
+                Ok(grant) => grant.can_read(name),
+                Err(_) => name == "id",
+            };
+            if readable && !secret {
+                columns.push(Arc::clone(column));
+                shown.push(cell.clone());
+            }
+        }
+        let id = schema
+            .position("id")
+            .and_then(|position| cells[position].as_text())
+            .unwrap_or_default();
+        Ok(Record {
+            id: id.to_owned(),
+            version: version_of(&schema.columns, cells),
+            json: record_json(&columns, &shown),
+        })
+    }
+}
+
+/// Inserts a prepared row; its last statements give it its numbers and its traces.
+pub(super) async fn apply_create(tx: &mut Tx, row: &NewRow, change: &Change) -> Result<Vec<Cell>> {
+    write::lock_references(tx, &row.references).await?;
+    let mut cells = row.cells.clone();
+    // Counters are taken last before the insert, so that they are held for the shortest time.
+    for autonumber in &row.autonumbers {
+        let number = write::next_autonumber(tx, row.schema.name(), autonumber).await?;
+        cells[autonumber.position] = Cell::Text(number);
+    }
+    write::insert(tx, &row.schema, &cells)
+        .await
+        .map_err(|error| constraint(error, &row.schema, &cells))?;
+    write::trace(tx, change, &row.schema, &row.id, None, Some(&cells)).await?;
+    Ok(cells)
+}
+
+/// Applies an update; `None` when the row moved since it was read.
+async fn apply_update(tx: &mut Tx, job: &write::Update, change: &Change) -> Result<Option<Vec<Cell>>> {
+    write::lock_references(tx, &job.references).await?;
+    let changed = write::update(tx, job)
+        .await
+        .map_err(|error| constraint(error, &job.schema, &job.after))?;
+    if !changed {
+        return Ok(None);
+    }
+    write::trace(tx, change, &job.schema, &job.id, Some(&job.before), Some(&job.after)).await?;
+    Ok(Some(job.after.clone()))
+}
+
+/// A constraint that the database refused, in the contract's words; no SQL text, and no value but
+/// the caller's own.
+fn constraint(error: DbError, schema: &Schema, cells: &[Cell]) -> Error {
+    match error {
+        DbError::Unique { columns, .. } => {
+            let fields: Vec<&str> = columns
+                .iter()
+                .filter_map(|name| schema.columns.iter().find(|column| column.name == *name))
+                .map(|column| column.field.name.as_str())
+                .filter(|name| *name != "organization_id")
+                .collect();
+            let error = Error::new(
+                Reason::UniqueViolation,
+                format!(
+                    "{} of {} must be unique, and this value is taken",
+                    fields.join(" and "),
+                    schema.name()
+                ),
+            )
+            .with("object", schema.name());
+            match fields.as_slice() {
+                [field] => {
+                    let value = schema.position(field).map(|position| cells[position].to_json());
+                    error
+                        .with("field", *field)
+                        .with("value", value.unwrap_or_default())
+                }
+                _ => error.with("fields", fields),
+            }
+        }
+        other => other.into(),
+    }
+}
+
+/// Owner and organisation of a new record may be named only by those who may transfer.
+fn check_transfer(work: &Work, grant: &Grant, cells: &Cells) -> Result<()> {
+    if grant.transfer {
+        return Ok(());
+    }
+    let own = [
+        ("owner_id", work.principal.user_id()),
+        ("organization_id", work.principal.organization_id()),
+    ];
+    for (field, own) in own {
+        match cells.get(&grant.schema, field) {
+            Some(Cell::Text(given)) if Some(given.as_str()) != own => {
+                return Err(not_allowed(&grant.schema, "create a record for another owner or organisation")
+                    .with("field", field));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sets what only the server decides about a new record.
+fn stamp_new(work: &Work, schema: &Schema, cells: &mut Cells, writer: Writer) -> Result<()> {
+    let user = work.principal.user_id().map_or(Cell::Null, |id| Cell::Text(id.to_owned()));
+    let mut put = |field: &str, cell: Cell| {
+        let given = cells.get(schema, field).is_some_and(|cell| !cell.is_null());
+        // The system may bring history along.
+        if writer == Writer::Caller || !given {
+            cells.set(schema, field, cell);
+        }
+    };
+    put("created_at", Cell::DateTime(work.now));
+    put("updated_at", Cell::DateTime(work.now));
+    put("created_by", user.clone());
+    put("updated_by", user.clone());
+    put("version", Cell::Integer(1));
+    put("deleted_at", Cell::Null);
+    if cells.get(schema, "owner_id").is_none_or(Cell::is_null) {
+        cells.set(schema, "owner_id", user);
+    }
+    if schema.object.tenancy && cells.get(schema, "organization_id").is_none_or(Cell::is_null) {
+        let organization = match &work.principal {
+            Principal::User(identity) => identity.organization_id.clone().ok_or_else(|| {
+                Error::denied("You act in no organisation").with("reason", "NO_ORGANIZATION")
+            })?,
+            Principal::System(_) => super::seed::DEFAULT_ORGANIZATION.to_owned(),
+        };
+        cells.set(schema, "organization_id", Cell::Text(organization));
+    }
+    Ok(())
+}
+
+pub(super) fn writer(work: &Work) -> Writer {
+    match work.principal {
+        Principal::User(_) => Writer::Caller,
+        Principal::System(_) => Writer::System,
+    }
+}
+
+pub(super) fn scope(work: &Work) -> Scope {
+    Scope {
+        now: work.now,
+        user_id: work.principal.user_id().map(str::to_owned),
+    }
+}
+
+fn set(schema: &Schema, cells: &mut [Cell], field: &str, cell: Cell) {
+    if let Some(position) = schema.position(field) {
+        cells[position] = cell;
+    }
+}
+
+fn not_allowed(schema: &Schema, what: &str) -> Error {
+    Error::denied(format!("Not allowed to {what} of {}", schema.name())).with("object", schema.name())
+}
+
+fn moved(schema: &Schema, id: &str) -> Error {
+    Error::new(
+        Reason::ConcurrentUpdate,
+        format!("Record {}/{id} keeps changing; try again", schema.name()),
+    )
+    .with("object", schema.name())
+    .with("id", id)
+}
+
+/// Whether the object is one whose records grant rights.
+pub(super) fn is_assignment(schema: &Schema) -> bool {
+    ASSIGNMENTS.contains(&schema.name())
+}
+

@@ -1,0 +1,5 @@
+//! The gRPC services: convert, call the engine, convert back.
+
+pub mod metadata;
+pub mod principal;
+pub mod records;

@@ -1,0 +1,31 @@
+//! data-svc as a process of its own.
+
+use std::{future::Future, path::Path};
+
+use mesh::{Link, tasks::Tasks};
+
+use crate::{Peers, config};
+
+/// Serves until `shutdown`, then finishes the calls in flight.
+///
+/// # Errors
+/// A bad configuration, a database that does not open, a port that is taken.
+pub async fn run(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let config: config::File = mesh::config::load(config::DEFAULTS, file, environment)?;
+    let config = config.data;
+    let peers = Peers {
+        auth: Link::connect(&config.auth_url)?,
+    };
+    let tasks = Tasks::default();
+    let service = crate::build(&config, peers, tasks.clone()).await?;
+    let listener = tokio::net::TcpListener::bind(&config.listen).await?;
+    tracing::info!(address = config.listen, "data-svc is listening");
+    service.node.serve(listener, shutdown).await?;
+    tasks.shut_down(mesh::node::GRACE).await;
+    service.engine.db.close().await;
+    Ok(())
+}

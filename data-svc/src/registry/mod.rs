@@ -1,0 +1,211 @@
+//! The registry: one immutable, numbered snapshot of all metadata in force. Requests work on one
+//! snapshot from beginning to end; a new revision replaces it at once.
+//!
+//! Invariant: a bad item yields a diagnostic and leaves the rest (or the last good revision)
+//! serving.
+
+pub mod packages;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use indexmap::IndexMap;
+use mesh::{Error, Result, identity::Identity};
+use metadata::{ApiMethod, ItemType, Package, PermissionSet};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::domain::{
+    rights::{self, Rights},
+    schema::Schema,
+};
+
+/// A snapshot of all metadata in force.
+pub struct Registry {
+    /// Its number; each publication is one more.
+    pub revision: u64,
+    /// When it was published.
+    pub published_at: OffsetDateTime,
+    schemas: IndexMap<String, Arc<Schema>>,
+    permission_sets: HashMap<String, PermissionSet>,
+    items: BTreeMap<&'static str, Vec<Item>>,
+    referencing: HashMap<String, Vec<Reference>>,
+    rights: moka::sync::Cache<(String, String), Arc<Rights>>,
+}
+
+/// A metadata item as `/meta` serves it.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Its name.
+    pub name: String,
+    /// The package it came with.
+    pub package_id: String,
+    /// As it was declared.
+    pub value: Value,
+    /// `sha256:…` of its canonical JSON.
+    pub hash: String,
+}
+
+/// A reference field that points to an object.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    /// The object that has the field.
+    pub object: String,
+    /// The field.
+    pub field: String,
+}
+
+impl Registry {
+    /// Builds a snapshot of packages, in the order in which they were installed.
+    #[must_use]
+    pub fn build(
+        packages: Vec<Package>,
+        revision: u64,
+        published_at: OffsetDateTime,
+    ) -> (Self, Vec<metadata::Diagnostic>) {
+        let mut items: BTreeMap<&'static str, Vec<Item>> = BTreeMap::new();
+        let mut permission_sets = HashMap::new();
+        for package in &packages {
+            for item in &package.items {
+                items.entry(item.item_type.as_str()).or_default().push(Item {
+                    name: item.name.clone(),
+                    package_id: package.id.clone(),
+                    value: item.value.clone(),
+                    hash: item.hash.clone(),
+                });
+            }
+            for set in &package.permission_sets {
+                // A later package may not redefine what a set of an earlier one grants.
+                permission_sets
+                    .entry(set.name.clone())
+                    .or_insert_with(|| set.clone());
+            }
+        }
+        for list in items.values_mut() {
+            list.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        let (objects, diagnostics) = metadata::merge_packages(packages);
+        let schemas: IndexMap<String, Arc<Schema>> = objects
+            .into_iter()
+            .map(|object| (object.name.clone(), Arc::new(Schema::new(object))))
+            .collect();
+        let mut referencing: HashMap<String, Vec<Reference>> = HashMap::new();
+        for schema in schemas.values() {
+            for column in &schema.columns {
+                if let Some(target) = &column.field.reference {
+                    referencing.entry(target.clone()).or_default().push(Reference {
+                        object: schema.name().to_owned(),
+                        field: column.field.name.clone(),
+                    });
+                }
+            }
+        }
+        let registry = Self {
+            revision,
+            published_at,
+            schemas,
+            permission_sets,
+            items,
+            referencing,
+            rights: moka::sync::Cache::builder().max_capacity(50_000).build(),
+        };
+        (registry, diagnostics)
+    }
+
+    /// All objects, in the order of their declaration.
+    pub fn schemas(&self) -> impl Iterator<Item = &Arc<Schema>> {
+        self.schemas.values()
+    }
+
+    /// An object, whether or not the API shows it.
+    #[must_use]
+    pub fn schema(&self, object: &str) -> Option<&Arc<Schema>> {
+        self.schemas.get(object)
+    }
+
+    /// An object that the API shows, for an operation that it offers.
+    ///
+    /// # Errors
+    /// NOT_FOUND for an unknown or hidden object, METHOD_NOT_ALLOWED when `apiMethods` lacks the
+    /// operation (spec/metadata.md §4).
+    pub fn open(&self, object: &str, method: ApiMethod) -> Result<&Arc<Schema>> {
+        let schema = self
+            .schemas
+            .get(object)
+            .filter(|schema| schema.object.api_enabled)
+            .ok_or_else(|| object_not_found(object))?;
+        if !schema.object.allows(method) {
+            let allowed: Vec<&str> = schema
+                .object
+                .api_methods
+                .iter()
+                .flatten()
+                .map(|method| method.as_str())
+                .collect();
+            return Err(Error::new(
+                mesh::error::Reason::MethodNotAllowed,
+                format!("Object `{object}` does not offer {}", method.as_str()),
+            )
+            .with("object", object)
+            .with("allowed", allowed));
+        }
+        Ok(schema)
+    }
+
+    /// A permission set.
+    #[must_use]
+    pub fn permission_set(&self, name: &str) -> Option<&PermissionSet> {
+        self.permission_sets.get(name)
+    }
+
+    /// The permission set for users who hold no other: the app's default, else `member_default`.
+    #[must_use]
+    pub fn fallback_permission_set(&self) -> &str {
+        let mut defaults: Vec<&str> = self
+            .permission_sets
+            .values()
+            .filter(|set| set.is_default)
+            .map(|set| set.name.as_str())
+            .collect();
+        defaults.sort_unstable();
+        defaults.first().copied().unwrap_or("member_default")
+    }
+
+    /// What the identity's permission sets grant on an object; remembered for this revision by the
+    /// names of the sets and positions, never by user.
+    #[must_use]
+    pub fn rights(&self, identity: &Identity, schema: &Schema) -> Arc<Rights> {
+        let key = (
+            format!("{}|{}", identity.permission_sets.join(","), identity.positions.join(",")),
+            schema.name().to_owned(),
+        );
+        self.rights.get_with(key, || {
+            let sets: Vec<&PermissionSet> = identity
+                .permission_sets
+                .iter()
+                .filter_map(|name| self.permission_sets.get(name))
+                .collect();
+            Arc::new(rights::merge(&sets, schema, &identity.positions))
+        })
+    }
+
+    /// Items of a type, by name.
+    #[must_use]
+    pub fn items(&self, item_type: ItemType) -> &[Item] {
+        self.items.get(item_type.as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The fields of all objects that point to an object.
+    #[must_use]
+    pub fn referencing(&self, object: &str) -> &[Reference] {
+        self.referencing.get(object).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The answer for an object that is not there, or not shown.
+#[must_use]
+pub fn object_not_found(object: &str) -> Error {
+    Error::not_found("OBJECT_NOT_FOUND", format!("There is no object `{object}`")).with("object", object)
+}

@@ -1,0 +1,8 @@
+//! All SQL of data-svc. Identifiers come from the registry only, values are always bound.
+
+pub mod bind;
+pub mod condition;
+pub mod ddl;
+pub mod package;
+pub mod select;
+pub mod write;

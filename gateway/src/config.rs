@@ -1,0 +1,192 @@
+//! What can be set; `config.default.toml` holds and documents the defaults.
+
+use std::net::SocketAddr;
+
+use anyhow::ensure;
+use mesh::config::Secret;
+use serde::{Deserialize, Deserializer};
+
+use crate::{
+    address::{Network, Networks},
+    origin::{Origin, Origins},
+};
+
+/// The defaults, as commented TOML.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// The section `gateway`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address the REST API is served on.
+    pub listen: SocketAddr,
+    /// The URL under which clients reach the gateway; must be set in production.
+    #[serde(deserialize_with = "not_empty")]
+    pub public_url: Option<String>,
+    /// Networks (CIDR) whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "list")]
+    pub trusted_proxies: Vec<String>,
+    /// Further origins that may call with cookies and read answers.
+    #[serde(deserialize_with = "list")]
+    pub trusted_origins: Vec<String>,
+    /// Answers discovery without a session.
+    pub public_discovery: bool,
+    /// Trusts every port of localhost as an origin.
+    pub dev_origins: bool,
+    /// Name of the environment, shown by discovery.
+    pub environment: String,
+    /// How long running requests may take to end after a shutdown was asked for, in milliseconds.
+    pub drain_ms: u64,
+}
+
+/// Everything the gateway reads when it is a process of its own.
+#[derive(Debug, Deserialize)]
+pub struct Process {
+    /// The gateway.
+    pub gateway: Config,
+    /// Where its peers are.
+    pub peers: PeerUrls,
+    /// The session store.
+    pub redis: Redis,
+}
+
+/// Where the services are reached.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerUrls {
+    /// auth-svc.
+    pub auth: String,
+    /// data-svc.
+    pub data: String,
+}
+
+/// The session store.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// Its URL, which may hold a password; empty = in this process.
+    pub url: Secret,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        #[derive(Deserialize)]
+        struct Only {
+            gateway: Config,
+        }
+        #[expect(
+            clippy::expect_used,
+            reason = "the defaults are part of this crate and tested"
+        )]
+        let only: Only =
+            mesh::config::load(DEFAULTS, None, []).expect("config.default.toml is valid");
+        only.gateway
+    }
+}
+
+impl Config {
+    /// Reads what needs reading, and reports every problem at once.
+    pub(crate) fn check(&self) -> anyhow::Result<(Origins, Networks)> {
+        let mut problems = Vec::new();
+        let mut origin = |key: &str, text: &String| match Origin::parse(text) {
+            Some(origin) => Some(origin),
+            None => {
+                problems.push(format!("gateway.{key}: `{text}` is no http(s) origin"));
+                None
+            }
+        };
+        let own = self
+            .public_url
+            .as_ref()
+            .and_then(|text| origin("public_url", text));
+        let listed = self.trusted_origins.iter();
+        let trusted = listed
+            .filter_map(|text| origin("trusted_origins", text))
+            .collect();
+        let mut networks = Vec::new();
+        for text in &self.trusted_proxies {
+            match Network::parse(text) {
+                Some(network) => networks.push(network),
+                None => problems.push(format!(
+                    "gateway.trusted_proxies: `{text}` is no network like 10.0.0.0/8"
+                )),
+            }
+        }
+        if self.environment == "production" && self.public_url.is_none() {
+            problems.push("gateway.public_url: must be set in production".to_owned());
+        }
+        ensure!(problems.is_empty(), "{}", problems.join("\n"));
+        let origins = Origins {
+            own,
+            trusted,
+            localhost: self.dev_origins,
+        };
+        Ok((origins, Networks(networks)))
+    }
+}
+
+/// TOML cannot say "none", so the empty text does.
+fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// A list, or a comma list as environments have it.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Text(String),
+        List(Vec<String>),
+    }
+    let parts = match Either::deserialize(deserializer)? {
+        Either::List(list) => list,
+        Either::Text(text) => text.split(',').map(str::to_owned).collect(),
+    };
+    Ok(parts
+        .iter()
+        .map(|part| part.trim().to_owned())
+        .filter(|part| !part.is_empty())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let environment = environment
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let process: Process = mesh::config::load(DEFAULTS, None, environment)?;
+        Ok(process.gateway)
+    }
+
+    #[test]
+    fn the_defaults_are_complete_and_good() {
+        let config = Config::default();
+        assert_eq!(config.public_url, None);
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn lists_come_as_toml_or_with_commas() {
+        let config = load(&[(
+            "OBJECTMESH__GATEWAY__TRUSTED_PROXIES",
+            "10.0.0.0/8, fd00::/8",
+        )]);
+        assert_eq!(config.unwrap().trusted_proxies, ["10.0.0.0/8", "fd00::/8"]);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let config = load(&[
+            ("OBJECTMESH__GATEWAY__ENVIRONMENT", "production"),
+            ("OBJECTMESH__GATEWAY__TRUSTED_PROXIES", "10.0.0.0/99"),
+            ("OBJECTMESH__GATEWAY__TRUSTED_ORIGINS", "example.org"),
+        ]);
+        let problems = config.unwrap().check().unwrap_err().to_string();
+        assert_eq!(problems.lines().count(), 3, "{problems}");
+        assert!(load(&[("OBJECTMESH__GATEWAY__LISTN", "x")]).is_err());
+    }
+}

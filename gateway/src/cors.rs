@@ -1,0 +1,53 @@
+//! CORS: browsers of trusted origins may call and read answers; others get no CORS header at all,
+//! which is how they are refused.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use crate::answer::{Body, empty};
+
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+const HEADERS: &str = "Authorization, Content-Type, Accept, Accept-Language, X-API-Key, If-Match, \
+    If-None-Match, Idempotency-Key, Prefer, X-Request-Id, X-Environment-Id, traceparent";
+const EXPOSED: &str = "set-auth-token, ETag, X-Request-Id, X-RateLimit-Limit, \
+    X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Location";
+/// Browsers cap this themselves; two hours is the longest that Chrome keeps.
+const MAX_AGE_S: &str = "7200";
+
+/// Whether a request only asks what it may send.
+pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The answer to a preflight; [`mark`] adds the origin.
+pub(crate) fn preflight(trusted: bool) -> Response<Body> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    if trusted {
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
+            (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE_S),
+        ] {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+/// Lets `origin`, when it is trusted, read the answer.
+pub(crate) fn mark(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+    // Also without an origin: a cache must not hand this answer to another one.
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = origin else { return };
+    let fixed: [(HeaderName, &str); 2] = [
+        (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+}

@@ -1,0 +1,186 @@
+//! Discovery: what this runtime serves, told from the route table so that it cannot drift
+//! (spec/discovery.md §1).
+
+use std::collections::BTreeSet;
+
+use http::{Response, StatusCode};
+use mesh::route::{Route, Table};
+use proto::annotations::v1::access::Rule;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    answer::{Body, json_response},
+    probes::Status,
+};
+
+/// The document, but for how the services are right now.
+pub(crate) struct Discovery {
+    base: Map<String, Value>,
+    /// Families of routes and the service behind each: `data` → `data-svc`.
+    families: Vec<Family>,
+}
+
+struct Family {
+    name: String,
+    path: String,
+    service: &'static str,
+}
+
+impl Discovery {
+    pub(crate) fn new(table: &Table, environment: &str) -> Self {
+        let families = families(table);
+        let mut routes: Map<String, Value> = families
+            .iter()
+            .map(|family| (family.name.clone(), json!(family.path)))
+            .collect();
+        routes.insert("discovery".to_owned(), json!("/api/v1/discovery"));
+        let own = ["/api/v1", "/api/v1/discovery"].map(|path| {
+            json!({
+                "method": "GET", "path": path, "summary": "Tells what this runtime serves",
+                "auth": "session", "tags": ["discovery"],
+            })
+        });
+        let endpoints: Vec<Value> = own
+            .into_iter()
+            .chain(table.routes().iter().map(endpoint))
+            .collect();
+        let has = |pattern: &str| {
+            let routes = table.routes().iter();
+            let enabled = routes
+                .into_iter()
+                .any(|route| route.pattern.contains(pattern));
+            json!({"enabled": enabled})
+        };
+        let document = json!({
+            "name": "objectmesh",
+            "apiName": "objectmesh API",
+            "version": "v1",
+            "runtimeVersion": env!("CARGO_PKG_VERSION"),
+            "environment": environment,
+            "routes": routes,
+            "endpoints": endpoints,
+            "services": {},
+            "capabilities": {
+                "search": has("/api/v1/search"),
+                "automation": has("/api/v1/flows/"),
+                "cron": has("/api/v1/flows/"),
+                "export": has("/export"),
+                "comments": {"enabled": false},
+                "chunkedUpload": {"enabled": false},
+                "transactionalBatch": has("/batch"),
+            },
+            "scoping": {"enabled": false, "resolution": "auto", "scoped": false},
+            "versions": [version()],
+            "deprecation": null,
+            "locale": {"default": "en-US", "supported": ["en-US"], "timezone": "UTC"},
+        });
+        let Value::Object(base) = document else {
+            unreachable!("a map was just written")
+        };
+        Self { base, families }
+    }
+
+    /// The document with the services as they are; `wrapped` as `/.well-known` has it.
+    pub(crate) fn document(
+        &self,
+        statuses: &[(&'static str, Status)],
+        wrapped: bool,
+    ) -> Response<Body> {
+        let mut services = Map::new();
+        for family in &self.families {
+            let status = statuses.iter().find(|(name, _)| *name == family.service);
+            let status = status.map_or(Status::Unavailable, |(_, status)| *status);
+            let mut service = json!({
+                "enabled": true,
+                "status": status.as_str(),
+                "route": family.path,
+                "provider": family.service,
+            });
+            if status != Status::Available {
+                service["message"] =
+                    json!(format!("{} does not answer as it should", family.service));
+            }
+            services.insert(family.name.clone(), service);
+        }
+        let mut document = self.base.clone();
+        document.insert("services".to_owned(), Value::Object(services));
+        let document = Value::Object(document);
+        let body = if wrapped {
+            json!({"success": true, "data": document})
+        } else {
+            document
+        };
+        json_response(StatusCode::OK, body.to_string())
+    }
+
+    /// The versions of the API.
+    pub(crate) fn versions(&self) -> Response<Body> {
+        let mut version = version();
+        version["url"] = json!("/api/v1");
+        json_response(StatusCode::OK, json!({"versions": [version]}).to_string())
+    }
+}
+
+/// The version in a path `/api/vN/…` that is not served.
+pub(crate) fn unknown_version(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/api/")?;
+    let version = rest.split('/').next()?;
+    let number = version.strip_prefix('v')?;
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && version != "v1").then_some(version)
+}
+
+fn version() -> Value {
+    json!({"version": "v1", "status": "stable", "deprecatedAt": null, "sunsetAt": null})
+}
+
+/// `/api/v1/<segment>` of every route, once each.
+fn families(table: &Table) -> Vec<Family> {
+    let mut seen = BTreeSet::new();
+    let mut families = Vec::new();
+    for route in table.routes() {
+        let segment = segment(route);
+        if !seen.insert(segment.to_owned()) {
+            continue;
+        }
+        families.push(Family {
+            // The reference's clients look for this name.
+            name: if segment == "meta" {
+                "metadata"
+            } else {
+                segment
+            }
+            .to_owned(),
+            path: format!("/api/v1/{segment}"),
+            service: if route.package.starts_with("objectmesh.auth.") {
+                "auth-svc"
+            } else {
+                "data-svc"
+            },
+        });
+    }
+    families
+}
+
+fn segment(route: &Route) -> &str {
+    let rest = route.pattern.strip_prefix("/api/v1/");
+    rest.and_then(|rest| rest.split('/').next())
+        .unwrap_or_default()
+}
+
+fn endpoint(route: &Route) -> Value {
+    let path = route.pattern.replace('{', ":").replace('}', "");
+    let mut endpoint = json!({
+        "method": route.method.as_str(),
+        "path": path,
+        "summary": route.summary,
+        "auth": "session",
+        "tags": [segment(route)],
+    });
+    match &route.entry.rule {
+        Rule::Public(_) => endpoint["auth"] = json!("public"),
+        Rule::Permission(key) => endpoint["permission"] = json!(key),
+        Rule::Authenticated(_) | Rule::Internal(_) => {}
+    }
+    endpoint
+}

@@ -1,0 +1,335 @@
+//! What a request passes, in one place and in order: [`Edge::answer`] wraps, [`Edge::admit`]
+//! decides, [`Edge::transcode`] calls.
+
+use std::{collections::HashMap, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt as _;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
+    uri::PathAndQuery,
+};
+use mesh::{
+    Ctx, Error, Link, clock,
+    ctx::{Caller, REQUEST_ID},
+    error::Reason,
+    guard,
+    resolver::Resolver,
+    route::{self, Match, Route, Table, Vars},
+};
+use proto::annotations::v1::access::Rule;
+use tokio::time::{Instant, timeout_at};
+use tower::BoxError;
+use tracing::Instrument as _;
+
+use crate::{
+    Config,
+    address::Networks,
+    answer::{Body, Refusal, empty},
+    body, cors,
+    discovery::Discovery,
+    gate,
+    origin::Origins,
+    probes::{self, Probes},
+};
+
+/// Everything a request needs.
+pub(crate) struct Edge {
+    pub(crate) table: Table,
+    /// The peer behind each RPC.
+    pub(crate) links: HashMap<PathAndQuery, Link>,
+    pub(crate) resolver: Resolver,
+    pub(crate) origins: Origins,
+    pub(crate) proxies: Networks,
+    pub(crate) discovery: Discovery,
+    pub(crate) probes: Probes,
+    pub(crate) config: Config,
+}
+
+/// What is known of a request before anything is decided.
+struct Asked {
+    id: Arc<str>,
+    peer: IpAddr,
+    started: Instant,
+    /// Its `Origin`, when it is trusted.
+    origin: Option<HeaderValue>,
+    parts: Parts,
+}
+
+impl Asked {
+    fn path(&self) -> &str {
+        self.parts.uri.path()
+    }
+}
+
+/// Where a request leads.
+enum Target<'e, 'p> {
+    Route(&'e Route, Vars<'p>),
+    Own(Own),
+}
+
+/// The paths that are the gateway's own.
+#[derive(Clone, Copy)]
+enum Own {
+    Health,
+    Ready,
+    Metrics,
+    Versions,
+    Discovery,
+    WellKnown,
+}
+
+impl Edge {
+    /// The stack, outermost first.
+    pub(crate) async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body,
+        B::Error: Into<BoxError>,
+    {
+        let started = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        gate::name_host(&mut parts);
+        let asked = Asked {
+            // Request id: first of all, so that whatever happens can be found by it.
+            id: gate::request_id(&parts.headers).into(),
+            peer,
+            started,
+            origin: self.origins.trusted(&parts.headers).cloned(),
+            parts,
+        };
+        let target = self.target(&asked.parts.method, asked.path());
+        let label: Arc<str> = match &target {
+            Ok(Target::Route(route, _)) => route.pattern.clone(),
+            Ok(Target::Own(_)) => asked.path().trim_end_matches('/').into(),
+            // Names that clients choose would grow the metrics without end.
+            Err(_) => "unmatched".into(),
+        };
+        // Trace: one span a request, around everything that may log.
+        let span = tracing::info_span!("request", request.id = &*asked.id, http.route = &*label);
+        // Catch panic: it ends this request only; else the connection would die unanswered.
+        let outcome = AssertUnwindSafe(self.admit(&asked, target, body))
+            .catch_unwind()
+            .instrument(span.clone())
+            .await;
+        // Error envelope: whatever failed looks the same.
+        let mut response = span.in_scope(|| match outcome {
+            Ok(Ok(response)) => response,
+            Ok(Err(refusal)) => refusal.into_response(asked.path(), &self.allowed(asked.path())),
+            Err(panic) => {
+                let cause = anyhow::anyhow!("panic: {}", panic_text(&*panic));
+                Refusal::from(Error::internal(cause)).into_response(asked.path(), &[])
+            }
+        });
+        // CORS: browsers may read an answer, also a failure, only when it says so.
+        cors::mark(response.headers_mut(), asked.origin.clone());
+        protect(response.headers_mut(), &asked.id);
+        // Metrics: last, so that they count what was really answered.
+        let took = started.elapsed();
+        probes::count(&asked.parts.method, &label, response.status(), took);
+        span.in_scope(|| {
+            let (status, duration_ms) = (response.status().as_u16(), took.as_secs_f64() * 1e3);
+            tracing::debug!(
+                http.method = asked.parts.method.as_str(),
+                http.status = status,
+                duration_ms,
+                "request answered"
+            );
+        });
+        response
+    }
+
+    /// The refusals in their order (architecture.md §10), then the answer.
+    async fn admit<B>(
+        &self,
+        asked: &Asked,
+        target: Result<Target<'_, '_>, Refusal>,
+        body: B,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body,
+        B::Error: Into<BoxError>,
+    {
+        let parts = &asked.parts;
+        // Size of the head: before anything that would cost.
+        gate::check_head(parts)?;
+        // Preflight: it carries no credential, so it is answered before one is asked for.
+        if cors::is_preflight(&parts.method, &parts.headers) {
+            return Ok(cors::preflight(asked.origin.is_some()));
+        }
+        // Route: 404 and 405 are the same for everybody.
+        if parts.method == Method::OPTIONS {
+            return self.options(asked);
+        }
+        let (route, vars) = match target? {
+            Target::Route(route, vars) => (route, vars),
+            Target::Own(own) => return self.own(asked, own).await,
+        };
+        // (Rate limit by address goes here.)
+        // Deadline: it covers all that follows, slow bodies too.
+        let limit = route.entry.deadline;
+        let work = async {
+            // Authenticate, unless the route is public; there a bad credential counts as none.
+            let public = matches!(route.entry.rule, Rule::Public(_));
+            let (credential, caller) =
+                gate::authenticate(&self.resolver, &parts.headers, public).await?;
+            // (Rate limit by caller goes here.)
+            // Origin: a cookie travels by itself, so a change must come from a trusted page.
+            if caller.is_some() {
+                gate::check_origin(&self.origins, parts, credential.as_ref())?;
+            }
+            let ctx = self.context(asked, caller, limit);
+            // Body: its size and media type, from here on, so that strangers send nothing.
+            let body = body::read(route, &parts.headers, body, asked.started + limit).await?;
+            let response = self.transcode(route, &vars, parts, &body, &ctx).await?;
+            if let (true, Some(credential)) = (route.cookies, &credential) {
+                // The session may just have ended or changed.
+                self.resolver.forget(credential);
+            }
+            Ok(response)
+        };
+        match timeout_at(asked.started + limit, work).await {
+            Ok(answer) => answer,
+            Err(_) => Err(timed_out(limit)),
+        }
+    }
+
+    /// The route's plan: encode, call, render.
+    async fn transcode(
+        &self,
+        route: &Route,
+        vars: &Vars<'_>,
+        parts: &Parts,
+        body: &[u8],
+        ctx: &Ctx,
+    ) -> Result<Response<Body>, Refusal> {
+        let message = route
+            .encode(vars, parts.uri.query(), &parts.headers, body)
+            .map_err(|error| gate::right_first(route, ctx, error))?;
+        let link = self.links.get(&route.rpc).cloned();
+        let link = link.ok_or_else(|| Error::internal(anyhow::anyhow!("no peer for {route}")))?;
+        let answer = route::call(link, route, message, ctx).await?;
+        let mut response = Response::new(Body::default());
+        let (status, body) = route.render(vars, &answer.message, response.headers_mut())?;
+        for cookie in answer.cookies(route) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        *response.status_mut() = status;
+        *response.body_mut() = Body::new(body.into());
+        Ok(response)
+    }
+
+    fn target<'p>(&self, method: &Method, path: &'p str) -> Result<Target<'_, 'p>, Refusal> {
+        if let Some(own) = own(path) {
+            return match *method {
+                Method::GET | Method::HEAD => Ok(Target::Own(own)),
+                _ => Err(Refusal::method(method, &OWN_METHODS)),
+            };
+        }
+        match self.table.find(method, path) {
+            Match::Found(route, vars) => Ok(Target::Route(route, vars)),
+            Match::MethodNotAllowed(allowed) => Err(Refusal::method(method, &allowed)),
+            Match::NotFound => Err(Refusal::no_route(method, path)),
+        }
+    }
+
+    fn allowed(&self, path: &str) -> Vec<Method> {
+        match own(path) {
+            Some(_) => OWN_METHODS.to_vec(),
+            None => self.table.allowed(path),
+        }
+    }
+
+    /// What a path takes, for who asks without a browser's preflight.
+    fn options(&self, asked: &Asked) -> Result<Response<Body>, Refusal> {
+        let mut allowed = self.allowed(asked.path());
+        if allowed.is_empty() {
+            return Err(Refusal::no_route(&Method::OPTIONS, asked.path()));
+        }
+        allowed.push(Method::OPTIONS);
+        let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+        let mut response = empty(StatusCode::NO_CONTENT);
+        let value = HeaderValue::try_from(allowed.join(", ")).map_err(Error::internal)?;
+        response.headers_mut().insert(header::ALLOW, value);
+        Ok(response)
+    }
+
+    async fn own(&self, asked: &Asked, own: Own) -> Result<Response<Body>, Refusal> {
+        match own {
+            Own::Health => Ok(probes::health()),
+            Own::Ready => self.probes.ready().await,
+            Own::Metrics => Ok(probes::metrics()),
+            Own::Versions => Ok(self.discovery.versions()),
+            Own::Discovery | Own::WellKnown => {
+                let limit = guard::DEADLINE_DEFAULT;
+                let public = self.config.public_discovery;
+                let work = async {
+                    gate::authenticate(&self.resolver, &asked.parts.headers, public).await?;
+                    let services = self.probes.statuses().await;
+                    let wrapped = matches!(own, Own::WellKnown);
+                    Ok(self.discovery.document(&services, wrapped))
+                };
+                match timeout_at(asked.started + limit, work).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(timed_out(limit)),
+                }
+            }
+        }
+    }
+
+    /// What goes with the call. Nothing of the client's headers does but what is named here.
+    fn context(&self, asked: &Asked, caller: Option<Caller>, limit: Duration) -> Ctx {
+        let headers = &asked.parts.headers;
+        let user_agent = headers.get(header::USER_AGENT);
+        Ctx {
+            caller,
+            deadline: (asked.started + limit).into_std(),
+            request_id: asked.id.clone(),
+            now: clock::now(),
+            records_as_json: true,
+            client_address: Some(self.proxies.client(asked.peer, headers).to_string()),
+            user_agent: user_agent.and_then(|text| Some(text.to_str().ok()?.to_owned())),
+        }
+    }
+}
+
+const OWN_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+
+fn own(path: &str) -> Option<Own> {
+    Some(match path.strip_suffix('/').unwrap_or(path) {
+        "/health" => Own::Health,
+        "/ready" => Own::Ready,
+        "/metrics" => Own::Metrics,
+        "/api" => Own::Versions,
+        "/api/v1" | "/api/v1/discovery" => Own::Discovery,
+        "/.well-known/objectstack" => Own::WellKnown,
+        _ => return None,
+    })
+}
+
+/// Every answer, failures too, carries the request id, and says what it is and who may keep it.
+fn protect(headers: &mut HeaderMap, request_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+}
+
+fn timed_out(limit: Duration) -> Refusal {
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    Error::new(Reason::Timeout, "The deadline passed")
+        .with("deadlineMs", limit)
+        .into()
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,165 @@
+//! Health, readiness and metrics: for orchestrators and operators, outside `/api/v1`.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use mesh::{Error, error::Reason, session::SessionStore, tasks::Tasks, telemetry};
+use serde_json::json;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    Peers,
+    answer::{Body, Refusal, json_response},
+};
+
+/// Longest wait for one peer.
+const WAIT: Duration = Duration::from_secs(1);
+/// How often the histograms are folded; they grow in between.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How a service is, in discovery's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Available,
+    Degraded,
+    Unavailable,
+}
+
+impl Status {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Degraded => "degraded",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Asks the peers and the session store how they are.
+pub(crate) struct Probes {
+    peers: Peers,
+    sessions: SessionStore,
+}
+
+impl Probes {
+    pub(crate) fn new(peers: Peers, sessions: SessionStore) -> Self {
+        Self { peers, sessions }
+    }
+
+    /// How each peer is, by name; all are asked at once.
+    pub(crate) async fn statuses(&self) -> Vec<(&'static str, Status)> {
+        let peers = self.peers.all();
+        join_all(peers.map(|(name, link, _)| async move {
+            let mut client = HealthClient::new(link.clone());
+            let asked = client.check(HealthCheckRequest::default());
+            let status = match tokio::time::timeout(WAIT, asked).await {
+                Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => {
+                    Status::Available
+                }
+                Ok(Ok(_)) => Status::Degraded,
+                Ok(Err(_)) | Err(_) => Status::Unavailable,
+            };
+            (name, status)
+        }))
+        .await
+    }
+
+    /// 200 when everything that requests need answers, else 503 with what is missing.
+    pub(crate) async fn ready(&self) -> Result<Response<Body>, Refusal> {
+        let store = tokio::time::timeout(WAIT, self.sessions.ping());
+        let (statuses, store) = futures::join!(self.statuses(), store);
+        let mut missing: Vec<&str> = statuses
+            .into_iter()
+            .filter(|(_, status)| *status != Status::Available)
+            .map(|(name, _)| name)
+            .collect();
+        if !matches!(store, Ok(Ok(()))) {
+            missing.push("session store");
+        }
+        if missing.is_empty() {
+            return Ok(json_response(StatusCode::OK, r#"{"status":"ready"}"#));
+        }
+        let message = format!("Not ready: {} missing", missing.join(", "));
+        Err(Error::new(Reason::ServiceUnavailable, message)
+            .with("missing", json!(missing))
+            .with("retryAfter", 1)
+            .into())
+    }
+}
+
+/// The process runs; nothing else is said.
+pub(crate) fn health() -> Response<Body> {
+    json_response(StatusCode::OK, r#"{"status":"ok"}"#)
+}
+
+/// The process's metrics as Prometheus text.
+pub(crate) fn metrics() -> Response<Body> {
+    let text = telemetry::metrics().map_or_else(String::new, |metrics| metrics.render());
+    let mut response = Response::new(Body::new(Bytes::from(text)));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    response
+}
+
+/// Starts recording, and keeps what is recorded small although nobody may ever ask for it.
+pub(crate) fn keep_metrics(tasks: &Tasks) {
+    let Some(metrics) = telemetry::metrics() else {
+        return;
+    };
+    let stop = tasks.stop_token();
+    tasks.spawn(async move {
+        while tokio::time::timeout(UPKEEP, stop.cancelled())
+            .await
+            .is_err()
+        {
+            metrics.run_upkeep();
+        }
+    });
+}
+
+/// Counts an answered request.
+pub(crate) fn count(method: &Method, route: &Arc<str>, status: StatusCode, took: Duration) {
+    let method = method_label(method);
+    let route = || metrics::SharedString::from_shared(route.clone());
+    let status = status_label(status);
+    metrics::counter!(
+        "objectmesh_http_requests_total",
+        "method" => method, "route" => route(), "status" => status
+    )
+    .increment(1);
+    metrics::histogram!(
+        "objectmesh_http_request_duration_seconds",
+        "method" => method, "route" => route()
+    )
+    .record(took);
+}
+
+/// Unknown methods share one label, so that a client cannot make labels.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn status_label(status: StatusCode) -> metrics::SharedString {
+    match status.as_u16() {
+        200 => "200".into(),
+        201 => "201".into(),
+        204 => "204".into(),
+        304 => "304".into(),
+        _ => status.as_str().to_owned().into(),
+    }
+}

@@ -1,0 +1,14 @@
+//! The gateway over fake services, driven as clients do: over a socket.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not take for tests"
+)]
+
+mod errors;
+mod fakes;
+mod harness;
+mod head;
+mod identity;
+mod own;
+mod transcoding;
