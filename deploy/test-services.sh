@@ -1,95 +1,147 @@
 #!/usr/bin/env bash
-# PostgreSQL and Redis for the tests: on ports of their own, in a folder of their own, on loopback
-# only. Installs Debian's packages when they are absent.
+# PostgreSQL and Redis for the tests, each with a folder and a port of its own.
 #
-#   test-services.sh start   starts both and waits until they answer; starting twice is fine
-#   test-services.sh env     prints what to `eval`: TEST_POSTGRES_URL and TEST_REDIS_URL
-#   test-services.sh stop    stops what was started
+#   deploy/test-services.sh start   installs what is missing, starts both, waits until they answer
+#   deploy/test-services.sh env     prints what the tests read:  eval "$(deploy/test-services.sh env)"
+#   deploy/test-services.sh stop    stops what `start` started, and nothing else
+#
+# OBJECTMESH_TEST_SERVICES    folder for data, logs and ports (default: target/test-services, or
+#                             /var/tmp/objectmesh-test-services for root: PostgreSQL refuses to run
+#                             as root, and the user `postgres` may not be able to enter target/)
+# OBJECTMESH_TEST_PG_PORT, OBJECTMESH_TEST_REDIS_PORT    ports (default: free ones, then kept)
 set -euo pipefail
 
-pg_port=${OBJECTMESH_TEST_POSTGRES_PORT:-54329}
-redis_port=${OBJECTMESH_TEST_REDIS_PORT:-63799}
-# PostgreSQL refuses to run as root, and its user may not be able to enter the checkout.
-home=${OBJECTMESH_TEST_SERVICES:-${TMPDIR:-/tmp}/objectmesh-test-services-$(id -u)}
-url=postgres://objectmesh@127.0.0.1:$pg_port/postgres
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+am_root=false
+[[ $(id -u) == 0 ]] && am_root=true
+if $am_root; then default=/var/tmp/objectmesh-test-services; else default=$root/target/test-services; fi
+home=${OBJECTMESH_TEST_SERVICES:-$default}
+pg=$home/postgres
+redis=$home/redis
 
-as_postgres() {
-  if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
-}
+say() { echo "test-services: $*" >&2; }
+fail() { say "$@"; exit 1; }
+
+as_pg() { if $am_root; then (cd / && runuser -u postgres -- "$@"); else "$@"; fi; }
 
 pg_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
 
 install_missing() {
   local missing=()
-  [ -n "$(pg_bin)" ] && [ -x "$(pg_bin)/initdb" ] || missing+=(postgresql)
-  command -v psql >/dev/null || missing+=(postgresql-client)
+  [[ -n $(pg_bin) ]] || missing+=(postgresql)
   command -v redis-server >/dev/null || missing+=(redis-server)
-  [ ${#missing[@]} = 0 ] && return
-  local sudo=
-  [ "$(id -u)" = 0 ] || sudo=sudo
-  echo "installing ${missing[*]}" >&2
-  export DEBIAN_FRONTEND=noninteractive
-  $sudo apt-get update -q >&2
-  # No service of the package's own is to be started: ours has its own port and folder.
-  $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "${missing[@]}" >&2
+  [[ ${#missing[@]} == 0 ]] && return
+  local sudo=()
+  if ! $am_root; then
+    command -v sudo >/dev/null || fail "please install: ${missing[*]}"
+    sudo=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  # No service of the system's is wanted; one that cannot start must not fail the installation.
+  "${sudo[@]}" apt-get update -qq >&2
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-wait_for() { # what, command…
-  local what=$1 n
+# A port that nobody listens on now; two starts at the same moment are not expected.
+free_port() {
+  local port
+  for _ in $(seq 100); do
+    port=$((20000 + RANDOM % 12000))
+    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then echo "$port"; return; fi
+  done
+  fail "no free port found"
+}
+
+# The port given, else the one used last time, else a free one.
+port_of() {
+  local file=$1 given=$2
+  if [[ -n $given ]]; then echo "$given" >"$file"; elif [[ ! -s $file ]]; then free_port >"$file"; fi
+  cat "$file"
+}
+
+until_it_answers() {
+  local what=$1
   shift
-  for n in $(seq 1 150); do
-    "$@" >/dev/null 2>&1 && return
+  for _ in $(seq 150); do
+    if "$@" >/dev/null 2>&1; then return; fi
     sleep 0.2
   done
-  echo "$what does not answer" >&2
-  return 1
+  fail "$what does not answer after 30 s; see the logs in $home"
+}
+
+pg_answers() { "$(pg_bin)/pg_isready" -q -h 127.0.0.1 -p "$(cat "$home/postgres.port")"; }
+redis_answers() { [[ $(redis-cli -h 127.0.0.1 -p "$(cat "$home/redis.port")" ping) == PONG ]]; }
+
+start_postgres() {
+  local bin port
+  bin=$(pg_bin)
+  port=$(port_of "$home/postgres.port" "${OBJECTMESH_TEST_PG_PORT:-}")
+  if [[ ! -s $pg/data/PG_VERSION ]]; then
+    mkdir -p "$pg"
+    if $am_root; then chown postgres "$pg"; fi
+    # Our text order is by bytes on every database (architecture.md §7), hence the C locale.
+    as_pg "$bin/initdb" -D "$pg/data" -U objectmesh --auth=trust --encoding=UTF8 --locale=C >"$home/initdb.log"
+  fi
+  if as_pg "$bin/pg_ctl" -D "$pg/data" status >/dev/null; then
+    until_it_answers PostgreSQL pg_answers
+    return
+  fi
+  as_pg "$bin/pg_ctl" -D "$pg/data" -l "$pg/server.log" -W start -o \
+    "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='$pg' -c max_connections=300" >/dev/null
+  until_it_answers PostgreSQL pg_answers
+}
+
+start_redis() {
+  local port
+  port=$(port_of "$home/redis.port" "${OBJECTMESH_TEST_REDIS_PORT:-}")
+  if redis_running; then until_it_answers Redis redis_answers; return; fi
+  mkdir -p "$redis"
+  redis-server --port "$port" --bind 127.0.0.1 --dir "$redis" --save "" --appendonly no \
+    --daemonize yes --pidfile "$redis/redis.pid" --logfile "$redis/server.log" >/dev/null
+  until_it_answers Redis redis_answers
+}
+
+# Whether our own server runs: the pid file may be old and its number somebody else's by now.
+redis_running() {
+  local pid
+  pid=$(cat "$redis/redis.pid" 2>/dev/null) || return 1
+  [[ -n $pid && $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *redis-server*:"$(cat "$home/redis.port")"* ]]
 }
 
 start() {
   install_missing
-  local bin
-  bin=$(pg_bin)
   mkdir -p "$home"
-  chmod 711 "$home"
-  if ! "$bin/pg_isready" -q -h 127.0.0.1 -p "$pg_port"; then
-    if [ ! -s "$home/postgres/PG_VERSION" ]; then
-      mkdir -p "$home/postgres"
-      [ "$(id -u)" = 0 ] && chown postgres "$home/postgres"
-      as_postgres "$bin/initdb" -D "$home/postgres" -U objectmesh -A trust -E UTF8 --locale=C.UTF-8 >/dev/null
-    fi
-    as_postgres "$bin/pg_ctl" -D "$home/postgres" -s -w -l "$home/postgres/server.log" \
-      -o "-p $pg_port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$home/postgres -c max_connections=400" start
-  fi
-  wait_for PostgreSQL "$bin/pg_isready" -q -h 127.0.0.1 -p "$pg_port"
-  if ! redis-cli -h 127.0.0.1 -p "$redis_port" ping >/dev/null 2>&1; then
-    mkdir -p "$home/redis"
-    redis-server --bind 127.0.0.1 --port "$redis_port" --dir "$home/redis" --save '' --appendonly no \
-      --daemonize yes --pidfile "$home/redis/redis.pid" --logfile "$home/redis/redis.log" >/dev/null
-  fi
-  wait_for Redis redis-cli -h 127.0.0.1 -p "$redis_port" ping
+  if $am_root; then chmod 755 "$home"; fi
+  start_postgres
+  start_redis
+  say "PostgreSQL and Redis answer"
+  print_env
 }
 
 stop() {
-  local bin
+  local bin pid
   bin=$(pg_bin)
-  if [ -f "$home/postgres/postmaster.pid" ]; then
-    as_postgres "$bin/pg_ctl" -D "$home/postgres" -s -m fast stop || true
+  if [[ -n $bin && -s $pg/data/PG_VERSION ]] && as_pg "$bin/pg_ctl" -D "$pg/data" status >/dev/null; then
+    as_pg "$bin/pg_ctl" -D "$pg/data" -m fast -w -t 30 stop >/dev/null
   fi
-  if [ -f "$home/redis/redis.pid" ]; then
-    kill "$(cat "$home/redis/redis.pid")" 2>/dev/null || true
-    rm -f "$home/redis/redis.pid"
+  if redis_running; then
+    pid=$(cat "$redis/redis.pid")
+    kill "$pid"
+    for _ in $(seq 100); do redis_running || break; sleep 0.1; done
   fi
+  say "stopped"
 }
 
-case "${1:-}" in
+print_env() {
+  [[ -s $home/postgres.port && -s $home/redis.port ]] || fail "not started yet"
+  echo "export TEST_POSTGRES_URL=postgres://objectmesh@127.0.0.1:$(cat "$home/postgres.port")/postgres"
+  echo "export TEST_REDIS_URL=redis://127.0.0.1:$(cat "$home/redis.port")"
+}
+
+case ${1:-} in
   start) start ;;
   stop) stop ;;
-  env)
-    echo "export TEST_POSTGRES_URL=$url"
-    echo "export TEST_REDIS_URL=redis://127.0.0.1:$redis_port"
-    ;;
-  *)
-    sed -n '2,8p' "$0" >&2
-    exit 2
-    ;;
+  env) print_env ;;
+  *) fail "usage: $0 start|stop|env" ;;
 esac

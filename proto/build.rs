@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files(FILES)?;
     // The typed set drops options it does not know: only these bytes keep ours.
-    fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    fs::write(
+        out.join("descriptors.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
     fs::write(
         out.join("error_codes.rs"),
         error_codes(&compiler.descriptor_pool())?,

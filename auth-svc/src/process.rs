@@ -141,3 +141,31 @@ pub async fn run(
     tasks.shut_down(mesh::node::GRACE).await;
     served
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_settings_reach_the_service_and_foreign_sections_do_not_matter() {
+        let variables = [
+            ("OBJECTMESH__MESH__SECRET", "a mesh secret"),
+            ("OBJECTMESH__GATEWAY__PUBLIC_URL", "https://app.example.com"),
+            ("OBJECTMESH__REDIS__URL", "redis://:hush@redis"),
+            ("OBJECTMESH__AUTH__SECRET", "an auth secret"),
+            ("OBJECTMESH__DATA__DB__URL", "sqlite:data.db"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let process = load(None, variables).unwrap();
+        assert_eq!(process.auth.mesh_secret.reveal(), "a mesh secret");
+        assert_eq!(
+            process.auth.public_url.as_deref(),
+            Some("https://app.example.com")
+        );
+        let shown = format!("{process:?}");
+        assert!(
+            !shown.contains("hush") && !shown.contains("a mesh secret"),
+            "{shown}"
+        );
+    }
+}

@@ -22,8 +22,8 @@ use mesh::{
     tasks::Tasks,
 };
 use proto::data::v1::{
-    metadata_service_server::MetadataServiceServer, principal_service_server::PrincipalServiceServer,
-    record_service_server::RecordServiceServer,
+    metadata_service_server::MetadataServiceServer,
+    principal_service_server::PrincipalServiceServer, record_service_server::RecordServiceServer,
 };
 use tonic::service::Routes;
 
@@ -120,7 +120,9 @@ async fn cursor_key(db: &Db) -> anyhow::Result<CursorKey> {
     .await?;
     let statement = Statement::new("SELECT value FROM om_secret WHERE name = 'cursor_key'");
     let key = db
-        .query_one(statement, |row| Ok(row.bytes(0)?.unwrap_or_default().to_vec()))
+        .query_one(statement, |row| {
+            Ok(row.bytes(0)?.unwrap_or_default().to_vec())
+        })
         .await?;
     let key: [u8; 32] = key
         .try_into()

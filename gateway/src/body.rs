@@ -1,6 +1,11 @@
 //! Reading request bodies, within a limit.
 
-use bytes::Bytes;
+use std::{
+    pin::{Pin, pin},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use mesh::{Error, error::Reason, route::Route};
@@ -8,6 +13,11 @@ use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
 
 use crate::answer::Refusal;
+
+/// Most bytes of a body that is too large that are read to get the answer through.
+const DISCARD_MAX: usize = 64 * 1024 * 1024;
+/// Longest that this may take.
+const DISCARD_FOR: Duration = Duration::from_secs(5);
 
 /// Reads the body of a request to `route`: first its size and media type are checked, as far as
 /// the headers tell them, then it is read.
@@ -31,13 +41,15 @@ where
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut body = pin!(body);
     if declared.is_some_and(|declared| declared > route.body_limit as u64) {
+        discard(body.as_mut(), deadline).await;
         return Err(Refusal::too_large(route.body_limit));
     }
     if declared.is_some() {
         route.check_media_type(headers)?;
     }
-    let read = Limited::new(body, route.body_limit).collect();
+    let read = Limited::new(body.as_mut(), route.body_limit).collect();
     let Ok(read) = timeout_at(deadline, read).await else {
         let error = Error::new(Reason::Timeout, "The body did not arrive in time");
         return Err(Refusal::with_status(error, StatusCode::REQUEST_TIMEOUT));
@@ -45,6 +57,7 @@ where
     let bytes = match read {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
+            discard(body, deadline).await;
             return Err(Refusal::too_large(route.body_limit));
         }
         Err(_) => {
@@ -56,4 +69,23 @@ where
         route.check_media_type(headers)?;
     }
     Ok(bytes)
+}
+
+/// Reads on and forgets, within bounds: a client that is still sending when the connection closes
+/// sees a broken pipe instead of the answer.
+async fn discard<B>(mut body: Pin<&mut B>, deadline: Instant)
+where
+    B: http_body::Body,
+{
+    let patience = deadline.min(Instant::now() + DISCARD_FOR);
+    let mut left = DISCARD_MAX;
+    while left > 0 {
+        match timeout_at(patience, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                let size = frame.data_ref().map_or(0, Buf::remaining);
+                left = left.saturating_sub(size);
+            }
+            Ok(Some(Err(_)) | None) | Err(_) => return,
+        }
+    }
 }

@@ -180,7 +180,8 @@ impl Edge {
             // Body: its size and media type, from here on, so that strangers send nothing.
             let body = body::read(route, &parts.headers, body, asked.started + limit).await?;
             let response = self.transcode(route, &vars, parts, &body, &ctx).await?;
-            if let (true, Some(credential)) = (route.cookies, &credential) {
+            let changes = route.cookies && route.method != Method::GET;
+            if let (true, Some(credential)) = (changes, &credential) {
                 // The session may just have ended or changed.
                 self.resolver.forget(credential);
             }

@@ -25,6 +25,7 @@ use mesh::{
     route::Table,
     session::SessionStore,
     tasks::Tasks,
+    telemetry,
 };
 
 pub use config::{Config, DEFAULTS, PeerUrls, Process, Redis};
@@ -56,7 +57,8 @@ pub struct Gateway {
     edge: Arc<Edge>,
 }
 
-/// Builds the gateway. Binds no socket; starts on `tasks` what has to run beside requests.
+/// Builds the gateway, within a runtime. Binds no socket; starts on `tasks` what has to run beside
+/// requests.
 ///
 /// # Errors
 /// When the configuration is wrong (all problems at once), or a descriptor is.
@@ -81,7 +83,7 @@ pub fn build(
     let discovery = Discovery::new(&table, &config.environment);
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
     let probes = Probes::new(peers, sessions);
-    probes::keep_metrics(&tasks);
+    telemetry::record_metrics(&tasks);
     Ok(Gateway {
         edge: Arc::new(Edge {
             table,

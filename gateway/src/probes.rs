@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use mesh::{Error, error::Reason, session::SessionStore, tasks::Tasks, telemetry};
+use mesh::{Error, error::Reason, session::SessionStore, telemetry};
 use serde_json::json;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -18,8 +18,6 @@ use crate::{
 
 /// Longest wait for one peer.
 const WAIT: Duration = Duration::from_secs(1);
-/// How often the histograms are folded; they grow in between.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How a service is, in discovery's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,22 +103,6 @@ pub(crate) fn metrics() -> Response<Body> {
         HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
     );
     response
-}
-
-/// Starts recording, and keeps what is recorded small although nobody may ever ask for it.
-pub(crate) fn keep_metrics(tasks: &Tasks) {
-    let Some(metrics) = telemetry::metrics() else {
-        return;
-    };
-    let stop = tasks.stop_token();
-    tasks.spawn(async move {
-        while tokio::time::timeout(UPKEEP, stop.cancelled())
-            .await
-            .is_err()
-        {
-            metrics.run_upkeep();
-        }
-    });
 }
 
 /// Counts an answered request.

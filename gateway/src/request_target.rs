@@ -90,7 +90,11 @@ fn encode(line: &[u8]) -> Vec<u8> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Encoded<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
             if this.taken < this.ready.len() {
@@ -125,7 +129,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Encoded<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Encoded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.fresh = true;
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
@@ -169,7 +177,9 @@ mod tests {
                     client.write_all(piece.as_bytes()).await.unwrap();
                     let mut buffer = [0; 7];
                     // Read what is there already, without waiting for more.
-                    while let Some(Ok(count)) = futures::FutureExt::now_or_never(encoded.read(&mut buffer)) {
+                    while let Some(Ok(count)) =
+                        futures::FutureExt::now_or_never(encoded.read(&mut buffer))
+                    {
                         out.extend_from_slice(&buffer[..count]);
                     }
                 }

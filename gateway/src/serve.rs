@@ -23,8 +23,9 @@ use tower::{BoxError, Service};
 
 use crate::{Gateway, answer::Body, edge::Edge, request_target::Encoded};
 
-/// How long a client may take to send the head of a request.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// How long a connection waits for the whole head of its next request. hyper counts idle time too,
+/// so this is longer than the 60 seconds for which load balancers keep connections.
+const HEAD_WAIT: Duration = Duration::from_secs(75);
 /// Pause after the listener failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

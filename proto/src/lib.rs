@@ -3,6 +3,11 @@
 //! Invariant: everything here follows from the `.proto` files; nothing is written by hand but the
 //! way to the descriptors.
 
+#![expect(
+    clippy::allow_attributes,
+    reason = "tonic writes them into the code it generates"
+)]
+
 use std::sync::LazyLock;
 
 use prost_reflect::DescriptorPool;

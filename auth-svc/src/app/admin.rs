@@ -79,11 +79,7 @@ impl App {
         input::new_password(&new, self.email_and_password.min_password_length)?;
         let user = self.find(user_id).await?;
         if !admin.is_admin() && user.id != admin.subject {
-            let owner = self
-                .store
-                .owner()
-                .await?
-                .is_some_and(|owner| owner == user.id);
+            let owner = self.store.is_owner(&user.id).await?;
             let rights = self
                 .principals
                 .resolve(ctx, &self.keyring, &user, owner, None)
@@ -201,12 +197,7 @@ impl App {
     /// # Errors
     /// INVALID_STATE when the platform cannot do without the user, or it is the caller.
     async fn dispensable(&self, admin: &Identity, user: &User, verb: &str) -> Result<()> {
-        let (message, reason) = if self
-            .store
-            .owner()
-            .await?
-            .is_some_and(|owner| owner == user.id)
-        {
+        let (message, reason) = if self.store.is_owner(&user.id).await? {
             (
                 format!("The platform's owner cannot be {verb}"),
                 "LAST_ADMIN",

@@ -8,7 +8,7 @@ use std::{
 use mesh::{Ctx, Error, Result, clock, identity::Purpose};
 use tokio::sync::Mutex;
 
-use super::{App, event};
+use super::{App, event, revoke::STORE_LIMIT};
 use crate::domain::{
     audit::{Action, Actor},
     identity::{service_identity, user_identity},
@@ -89,11 +89,7 @@ impl App {
         if user.ban_at(now).is_some() {
             return Err(not_valid());
         }
-        let owner = self
-            .store
-            .owner()
-            .await?
-            .is_some_and(|owner| owner == user.id);
+        let owner = self.store.is_owner(&user.id).await?;
         let organization = session.active_organization_id.as_deref();
         let rights = self
             .principals
@@ -102,12 +98,10 @@ impl App {
         self.prolong(ctx, &mut session).await?;
         let minted = self.keyring.mint(user_identity(&user, &session, rights))?;
         // Only spares the gateways a question: without it they ask here.
-        if let Err(error) = self
-            .sessions
-            .mark_live(token_hash, session.remaining(now))
-            .await
-        {
-            tracing::warn!(error = %error, "a session was not marked as live");
+        let remaining = session.remaining(now);
+        let marking = self.sessions.mark_live(token_hash, remaining);
+        if !matches!(tokio::time::timeout(STORE_LIMIT, marking).await, Ok(Ok(()))) {
+            tracing::warn!("a session was not marked as live");
         }
         Ok(minted)
     }

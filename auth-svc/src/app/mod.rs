@@ -175,8 +175,8 @@ fn new_token() -> String {
 /// Where the call comes from.
 fn client(ctx: &Ctx) -> Client {
     Client {
-        ip_address: ctx.client_address.as_deref().map(input::user_agent),
-        user_agent: ctx.user_agent.as_deref().map(input::user_agent),
+        ip_address: ctx.client_address.as_deref().map(input::header_text),
+        user_agent: ctx.user_agent.as_deref().map(input::header_text),
     }
 }
 
@@ -192,5 +192,178 @@ fn event(ctx: &Ctx, action: Action, actor: Actor, subject: Option<&str>) -> Even
         ip_address: client.ip_address,
         user_agent: client.user_agent,
         request_id: ctx.request_id.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh::{
+        ctx::Caller,
+        error::Reason,
+        identity::{Identity, Kind, Purpose},
+    };
+    use serde::Deserialize;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        CONFIG_DEFAULTS, MIGRATIONS,
+        domain::{identity::service_identity, key::KeyId},
+        store::Which,
+    };
+
+    #[derive(Deserialize)]
+    struct Process {
+        auth: Config,
+    }
+
+    /// An application whose data-svc is not there.
+    async fn app() -> (Arc<App>, TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let variables = [
+            ("OBJECTMESH__AUTH__SECRET", "s".repeat(32)),
+            (
+                "OBJECTMESH__AUTH__DB__URL",
+                format!("sqlite:{}", dir.path().join("a.db").display()),
+            ),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
+        let config = mesh::config::load::<Process>(CONFIG_DEFAULTS, None, variables)
+            .unwrap()
+            .auth;
+        let db = Db::open(&config.db).await.unwrap();
+        db.migrate(MIGRATIONS).await.unwrap();
+        let app = App::new(
+            &config,
+            db,
+            Link::unbound(),
+            SessionStore::embedded(),
+            Tasks::default(),
+        );
+        (app.await.unwrap(), dir)
+    }
+
+    async fn sign_up(app: &App) -> Begun {
+        let asked = SignUp {
+            name: "Ada".into(),
+            email: "ada@example.com".into(),
+            password: "correct horse".into(),
+            image: None,
+            remember: true,
+            callback_url: None,
+        };
+        app.sign_up(&ctx(None), asked).await.unwrap()
+    }
+
+    fn ctx(identity: Option<Identity>) -> Ctx {
+        let caller = identity.map(|identity| Caller {
+            identity: Arc::new(identity),
+            token: "".into(),
+        });
+        Ctx::background(caller, Duration::from_secs(10))
+    }
+
+    fn by_key(user_id: &str) -> Ctx {
+        ctx(Some(Identity {
+            kind: Kind::User,
+            key_id: Some("key".into()),
+            system_permissions: vec!["manage_users".into()],
+            ..service_identity(user_id, Purpose::Seed)
+        }))
+    }
+
+    #[tokio::test]
+    async fn a35_no_key_reaches_credentials() {
+        let (app, _dir) = app().await;
+        let user = sign_up(&app).await.user;
+        let ctx = by_key(&user.id);
+        let account = || Account {
+            name: "X".into(),
+            email: "x@example.com".into(),
+            password: "correct horse".into(),
+        };
+        let refusals = [
+            app.change_password(&ctx, "correct horse".into(), "another one".into())
+                .await
+                .err(),
+            app.list_sessions(&ctx).await.err(),
+            app.revoke_sessions(&ctx, false).await.err(),
+            app.revoke_session(&ctx, "x").await.err(),
+            app.update_user(&ctx, Some("X"), None).await.err(),
+            app.create_user(&ctx, account()).await.err(),
+            app.set_user_password(&ctx, &user.id, "another one".into())
+                .await
+                .err(),
+        ];
+        for refusal in refusals {
+            assert_eq!(refusal.unwrap().reason(), Reason::PermissionDenied);
+        }
+        // It is nobody's session, and what is no credential stays open to it.
+        assert!(app.acting_if_any(&ctx).await.unwrap().is_none());
+        app.sign_out(&ctx).await.unwrap();
+        let page = input::Page::of(None, None, "", "").unwrap();
+        assert_eq!(app.list_users(&ctx, &page).await.unwrap().1, 1);
+        let stranger = app.list_users(&by_key("nobody"), &page).await.unwrap_err();
+        assert_eq!(stranger.reason(), Reason::Unauthenticated);
+    }
+
+    #[tokio::test]
+    async fn the_clean_up_deletes_what_ended_long_ago_and_nothing_else() {
+        let (app, _dir) = app().await;
+        let user = sign_up(&app).await.user;
+        let now = mesh::clock::now();
+        app.take_attempt([1; 32]).await.unwrap();
+        let purge = |ended, missed| app.store.purge(ended, missed);
+        purge(now, now - time::Duration::DAY).await.unwrap();
+        let sessions = app.store.live_sessions(&user.id, now).await.unwrap();
+        assert_eq!(sessions.len(), 1);
+        let newer = KeyId {
+            id: "k2".into(),
+            generation: 2,
+            created_at: now,
+        };
+        app.store.add_key_id(newer.clone()).await.unwrap();
+        // The same generation again, as another replica would make it.
+        app.store
+            .add_key_id(KeyId {
+                id: "k3".into(),
+                ..newer
+            })
+            .await
+            .unwrap();
+        let long_ago = now - time::Duration::days(1);
+        assert_eq!(app.store.key_ids(long_ago).await.unwrap().len(), 2);
+        let later = now + time::Duration::days(40);
+        purge(later, later).await.unwrap();
+        assert!(
+            app.store
+                .live_sessions(&user.id, now)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(app.store.key_ids(long_ago).await.unwrap().len(), 1);
+        let which = Which::All;
+        let noted = event(&ctx(None), Action::SignOut, Actor::Anonymous, None);
+        assert!(
+            app.store
+                .end_sessions(&user.id, which, noted)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[tokio::test]
+    async fn without_data_svc_nobody_is_let_in_or_told_to_sign_in_again() {
+        let (app, _dir) = app().await;
+        let begun = sign_up(&app).await;
+        let refusal = app
+            .exchange(&ctx(None), Credential::Bearer(&begun.token))
+            .await
+            .unwrap_err();
+        assert_eq!(refusal.reason(), Reason::ServiceUnavailable);
+        // Accounts are administered all the same: what was not told is told with the next token.
+        app.admin(&by_key(&begun.user.id)).await.unwrap();
     }
 }

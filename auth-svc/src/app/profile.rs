@@ -44,8 +44,7 @@ impl App {
     /// arrives with the user's next identity token.
     pub(super) async fn tell_data(&self, ctx: &Ctx, user: &User) {
         let told = async {
-            let owner = self.store.owner().await?;
-            let is_owner = owner.as_deref() == Some(&*user.id);
+            let is_owner = self.store.is_owner(&user.id).await?;
             self.principals
                 .resolve(ctx, &self.keyring, user, is_owner, None)
                 .await

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::App;
 use crate::domain::session::TokenHash;
 
+/// The longest the session store may take: those who wait for us do not wait for it.
+pub(super) const STORE_LIMIT: Duration = Duration::from_millis(500);
 /// Waits between attempts to reach the session store, in seconds. Together they outlast every
 /// identity token minted before the session ended.
 const RETRY_S: [u64; 6] = [1, 2, 5, 10, 20, 40];
@@ -40,8 +42,11 @@ impl App {
     /// Those that could not be marked.
     async fn mark_ended(&self, ended: Vec<TokenHash>) -> Option<Vec<TokenHash>> {
         for (done, session) in ended.iter().enumerate() {
-            if let Err(error) = self.sessions.mark_ended(session).await {
-                tracing::warn!(error = %error, "the session store did not learn that a session ended");
+            let marked = tokio::time::timeout(STORE_LIMIT, self.sessions.mark_ended(session)).await;
+            if !matches!(marked, Ok(Ok(()))) {
+                tracing::warn!(
+                    "the session store did not learn that a session ended; trying again"
+                );
                 return Some(ended[done..].to_vec());
             }
         }

@@ -13,7 +13,7 @@ const LOCAL_PART_LEN_MAX: usize = 64;
 const IMAGE_LEN_MAX: usize = 2048;
 const BAN_REASON_LEN_MAX: usize = 500;
 const SEARCH_LEN_MAX: usize = 255;
-const USER_AGENT_LEN_MAX: usize = 512;
+const HEADER_LEN_MAX: usize = 512;
 
 /// A display name, without blanks around it.
 ///
@@ -134,10 +134,10 @@ pub(crate) fn can_be_id(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// The program a session began from, cut to 512 characters.
+/// What a client says of itself in a header, cut to 512 characters.
 #[must_use]
-pub(crate) fn user_agent(text: &str) -> String {
-    text.chars().take(USER_AGENT_LEN_MAX).collect()
+pub(crate) fn header_text(text: &str) -> String {
+    text.chars().take(HEADER_LEN_MAX).collect()
 }
 
 /// Which field of users is searched.

@@ -15,6 +15,8 @@ use crate::domain::{
     session::{Session, TokenHash},
     user::{Ban, User},
 };
+use std::sync::{Arc, OnceLock};
+
 use mesh::db::{Db, DbError, Migration, Row};
 
 pub(crate) use sessions::Which;
@@ -31,13 +33,18 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
 #[derive(Clone)]
 pub(crate) struct Store {
     db: Db,
+    /// Who was first: never changes once there is somebody.
+    owner: Arc<OnceLock<String>>,
 }
 
 impl Store {
     /// The store over an open database.
     #[must_use]
     pub(crate) fn new(db: Db) -> Self {
-        Self { db }
+        Self {
+            db,
+            owner: Arc::default(),
+        }
     }
 }
 

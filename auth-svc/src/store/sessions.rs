@@ -103,15 +103,8 @@ impl Store {
         .bind(read.updated_at)
         .bind(now)
         .bind(expires_at);
-        self.db
-            .write(move |tx: &mut Tx| {
-                let statement = statement.clone();
-                Box::pin(async move {
-                    tx.execute(statement).await?;
-                    Ok::<_, mesh::Error>(())
-                })
-            })
-            .await
+        self.db.execute(statement).await?;
+        Ok(())
     }
 
     /// Ends sessions of a user and tells which; notes the event when there were any.

@@ -102,11 +102,23 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn owner(&self) -> Result<Option<String>> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(Some(owner.clone()));
+        }
         let statement = Statement::new("SELECT user_id FROM auth_owner WHERE id = 1");
-        Ok(self
+        let owner = self
             .db
             .query_opt(statement, |row: &Row| text(row, 0))
-            .await?)
+            .await?;
+        Ok(owner.map(|owner| self.owner.get_or_init(|| owner).clone()))
+    }
+
+    /// Whether the user of that id is the platform's owner.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn is_owner(&self, user_id: &str) -> Result<bool> {
+        Ok(self.owner().await?.is_some_and(|owner| owner == user_id))
     }
 
     /// Bans a user and ends their sessions, or lifts the ban. `None` when there is no such user.
@@ -228,47 +240,38 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn users(&self, page: &Page) -> Result<(Vec<User>, i64)> {
-        const ORDER: &str = " ORDER BY created_at, id LIMIT $2 OFFSET $3";
-        const ALL: &str = concat!(
+        // An empty pattern does not filter.
+        const COUNT: &str = "SELECT count(*) FROM auth_user \
+             WHERE ($1 = '' OR email LIKE lower($1) ESCAPE '\\') \
+             AND ($2 = '' OR lower(name) LIKE lower($2) ESCAPE '\\')";
+        const LIST: &str = concat!(
             "SELECT ",
             user_columns!(""),
-            " FROM auth_user WHERE $1 = '%'"
+            " FROM auth_user WHERE ($1 = '' OR email LIKE lower($1) ESCAPE '\\') \
+             AND ($2 = '' OR lower(name) LIKE lower($2) ESCAPE '\\') \
+             ORDER BY created_at, id LIMIT $3 OFFSET $4"
         );
-        const BY_EMAIL: &str = concat!(
-            "SELECT ",
-            user_columns!(""),
-            " FROM auth_user WHERE email LIKE lower($1) ESCAPE '\\'"
-        );
-        const BY_NAME: &str = concat!(
-            "SELECT ",
-            user_columns!(""),
-            " FROM auth_user WHERE lower(name) LIKE lower($1) ESCAPE '\\'"
-        );
-        let (list, count, pattern) = match &page.search {
-            None => (
-                ALL,
-                "SELECT count(*) FROM auth_user WHERE $1 = '%'",
-                "%".to_owned(),
-            ),
-            Some((SearchField::Email, text)) => (
-                BY_EMAIL,
-                "SELECT count(*) FROM auth_user WHERE email LIKE lower($1) ESCAPE '\\'",
-                contains(text),
-            ),
-            Some((SearchField::Name, text)) => (
-                BY_NAME,
-                "SELECT count(*) FROM auth_user WHERE lower(name) LIKE lower($1) ESCAPE '\\'",
-                contains(text),
-            ),
+        let (email, name) = match &page.search {
+            None => (String::new(), String::new()),
+            Some((SearchField::Email, text)) => (contains(text), String::new()),
+            Some((SearchField::Name, text)) => (String::new(), contains(text)),
         };
-        let count = Statement::new(count).bind(&pattern);
-        let total = self.db.query_one(count, |row: &Row| row.req_int(0)).await?;
-        let list = Statement::new(format!("{list}{ORDER}"))
-            .bind(pattern)
-            .bind(i64::from(page.limit))
-            .bind(i64::from(page.offset));
-        let users = self.db.query(list, |row: &Row| user(row, 0)).await?;
-        Ok((users, total))
+        let count = Statement::new(COUNT).bind(&email).bind(&name);
+        let list = Statement::new(LIST)
+            .bind(email)
+            .bind(name)
+            .bind(page.limit)
+            .bind(page.offset);
+        self.db
+            .read(move |tx: &mut Tx| {
+                let (count, list) = (count.clone(), list.clone());
+                Box::pin(async move {
+                    let total = tx.query_one(count, |row: &Row| row.req_int(0)).await?;
+                    let users = tx.query(list, |row: &Row| user(row, 0)).await?;
+                    Ok::<_, mesh::Error>((users, total))
+                })
+            })
+            .await
     }
 }
 

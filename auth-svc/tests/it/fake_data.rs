@@ -21,10 +21,10 @@ use tonic::{Request, Response, Status, service::Routes};
 
 /// A fake of data-svc. Clones share their state.
 #[derive(Clone, Default)]
-pub struct FakeData(Arc<Mutex<State>>);
+pub(crate) struct FakeData(Arc<Mutex<State>>);
 
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// System permissions by user id; the platform's owner is an administrator by itself.
     pub rights: HashMap<String, Vec<String>>,
     /// Every request so far, with the identity of the caller.
@@ -36,18 +36,18 @@ pub struct State {
 }
 
 impl FakeData {
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
     /// Gives a user system permissions.
-    pub fn grant(&self, user_id: &str, permissions: &[&str]) {
+    pub(crate) fn grant(&self, user_id: &str, permissions: &[&str]) {
         let permissions = permissions.iter().map(|&key| key.to_owned()).collect();
         self.state().rights.insert(user_id.to_owned(), permissions);
     }
 
     /// The node, which verifies callers at auth-svc.
-    pub async fn node(&self, auth: Link) -> Node {
+    pub(crate) async fn node(&self, auth: Link) -> Node {
         let guard =
             Guard::new("data-svc", Resolver::new(Door::Service, auth, None), false).unwrap();
         let routes = Routes::default().add_service(PrincipalServiceServer::new(self.clone()));

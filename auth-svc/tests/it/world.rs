@@ -20,12 +20,12 @@ use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use crate::fake_data::FakeData;
 
-pub const SECRET: &str = "an auth secret that is long enough for tests";
-pub const MESH_SECRET: &str = "a mesh secret that is long enough for tests";
-pub const PASSWORD: &str = "correct horse battery";
+pub(crate) const SECRET: &str = "an auth secret that is long enough for tests";
+pub(crate) const MESH_SECRET: &str = "a mesh secret that is long enough for tests";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A test's world.
-pub struct World {
+pub(crate) struct World {
     pub config: Config,
     pub data: FakeData,
     pub replica: Replica,
@@ -34,7 +34,7 @@ pub struct World {
 }
 
 /// One auth-svc. Replicas share the database and, when cloned from one another, nothing else.
-pub struct Replica {
+pub(crate) struct Replica {
     pub auth: Link,
     pub node: Node,
     pub sessions: SessionStore,
@@ -43,7 +43,7 @@ pub struct Replica {
 
 /// Somebody who is signed in.
 #[derive(Clone, Debug)]
-pub struct Someone {
+pub(crate) struct Someone {
     pub id: String,
     pub token: String,
     pub cookie: String,
@@ -55,14 +55,14 @@ struct Process {
 }
 
 impl World {
-    pub async fn sqlite() -> Self {
+    pub(crate) async fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("auth.db").display());
         Self::over(dir, &url, None).await
     }
 
     /// `None` without `TEST_POSTGRES_URL`.
-    pub async fn postgres() -> Option<Self> {
+    pub(crate) async fn postgres() -> Option<Self> {
         let url = std::env::var("TEST_POSTGRES_URL").ok()?;
         let schema = format!("auth_{}", mesh::id::new().to_lowercase());
         Some(Self::over(tempfile::tempdir().unwrap(), &url, Some(&schema)).await)
@@ -100,23 +100,23 @@ impl World {
     }
 
     /// Starts auth-svc again over the same database, with an empty session store.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.restart_with(|_| {}).await;
     }
 
     /// The same, with other settings.
-    pub async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
         change(&mut self.config);
         self.replica = Replica::start(self.config.clone(), &self.data).await;
     }
 
     /// Another auth-svc over the same database.
-    pub async fn second_replica(&self) -> Replica {
+    pub(crate) async fn second_replica(&self) -> Replica {
         Replica::start(self.config.clone(), &self.data).await
     }
 
     /// The database, past auth-svc.
-    pub async fn db(&self) -> Db {
+    pub(crate) async fn db(&self) -> Db {
         match &self.schema {
             Some(db) => db.clone(),
             None => Db::open(&self.config.db).await.unwrap(),
@@ -124,19 +124,14 @@ impl World {
     }
 
     /// Changes rows past auth-svc.
-    pub async fn sql(&self, sql: &'static str, args: Vec<Value>) {
+    pub(crate) async fn sql(&self, sql: &'static str, args: Vec<Value>) {
         let statement = Statement::with(sql, args);
-        let job =
-            move |tx: &mut mesh::db::Tx| -> futures::future::BoxFuture<'_, Result<u64, Error>> {
-                let statement = statement.clone();
-                Box::pin(async move { Ok(tx.execute(statement).await?) })
-            };
-        let changed = self.db().await.write(job).await.unwrap();
+        let changed = self.db().await.execute(statement).await.unwrap();
         assert!(changed > 0, "{sql} changed nothing");
     }
 
     /// A number from the database.
-    pub async fn count(&self, sql: &'static str) -> i64 {
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         let one = |row: &Row<'_>| row.req_int(0);
         self.db()
             .await
@@ -146,7 +141,7 @@ impl World {
     }
 
     /// Audit entries of an action.
-    pub async fn audited(&self, action: &str) -> i64 {
+    pub(crate) async fn audited(&self, action: &str) -> i64 {
         let sql = "SELECT count(*) FROM auth_audit_event WHERE action = $1 AND actor <> ''";
         let one = |row: &Row<'_>| row.req_int(0);
         self.db()
@@ -156,19 +151,19 @@ impl World {
             .unwrap()
     }
 
-    pub fn auth(&self) -> AuthServiceClient<Link> {
+    pub(crate) fn auth(&self) -> AuthServiceClient<Link> {
         AuthServiceClient::new(self.replica.auth.clone())
     }
 
-    pub fn admin(&self) -> UserAdminServiceClient<Link> {
+    pub(crate) fn admin(&self) -> UserAdminServiceClient<Link> {
         UserAdminServiceClient::new(self.replica.auth.clone())
     }
 
-    pub fn identity(&self) -> IdentityServiceClient<Link> {
+    pub(crate) fn identity(&self) -> IdentityServiceClient<Link> {
         IdentityServiceClient::new(self.replica.auth.clone())
     }
 
-    pub async fn try_sign_up(&self, email: &str) -> Result<Someone, Error> {
+    pub(crate) async fn try_sign_up(&self, email: &str) -> Result<Someone, Error> {
         let request = pb::SignUpEmailRequest {
             name: "Ada".to_owned(),
             email: email.to_owned(),
@@ -185,11 +180,11 @@ impl World {
         })
     }
 
-    pub async fn sign_up(&self, email: &str) -> Someone {
+    pub(crate) async fn sign_up(&self, email: &str) -> Someone {
         self.try_sign_up(email).await.unwrap()
     }
 
-    pub async fn try_sign_in(&self, email: &str, password: &str) -> Result<Someone, Error> {
+    pub(crate) async fn try_sign_in(&self, email: &str, password: &str) -> Result<Someone, Error> {
         let request = pb::SignInEmailRequest {
             email: email.to_owned(),
             password: password.to_owned(),
@@ -205,17 +200,17 @@ impl World {
         })
     }
 
-    pub async fn sign_in(&self, email: &str) -> Someone {
+    pub(crate) async fn sign_in(&self, email: &str) -> Someone {
         self.try_sign_in(email, PASSWORD).await.unwrap()
     }
 
     /// The identity token for a session token, plain or signed.
-    pub async fn exchange(&self, token: &str) -> Result<String, Error> {
+    pub(crate) async fn exchange(&self, token: &str) -> Result<String, Error> {
         self.exchange_any(Credential::Bearer(token.to_owned()))
             .await
     }
 
-    pub async fn exchange_any(&self, credential: Credential) -> Result<String, Error> {
+    pub(crate) async fn exchange_any(&self, credential: Credential) -> Result<String, Error> {
         let request = pb::ExchangeCredentialRequest {
             credential: Some(credential),
         };
@@ -228,7 +223,7 @@ impl World {
     }
 
     /// What an identity token states, verified as every service does.
-    pub async fn verify(&self, token: &str) -> Identity {
+    pub(crate) async fn verify(&self, token: &str) -> Identity {
         let keys = self
             .identity()
             .list_signing_keys(pb::ListSigningKeysRequest {})
@@ -243,7 +238,7 @@ impl World {
     }
 
     /// What the session store knows of a token.
-    pub async fn state(&self, token: &str) -> State {
+    pub(crate) async fn state(&self, token: &str) -> State {
         self.replica
             .sessions
             .state(&mesh::session::hash(token))
@@ -252,7 +247,7 @@ impl World {
     }
 
     /// Asserts that a session has ended everywhere.
-    pub async fn assert_ended(&self, token: &str) {
+    pub(crate) async fn assert_ended(&self, token: &str) {
         let refused = self.exchange(token).await.unwrap_err();
         assert_eq!(refused.message(), "The session is not valid or has ended");
         assert_eq!(self.state(token).await, State::Ended);
@@ -283,23 +278,25 @@ impl Replica {
 }
 
 /// A request with a bearer token.
-pub fn with_bearer<T>(message: T, token: &str) -> Request<T> {
+pub(crate) fn with_bearer<T>(message: T, token: &str) -> Request<T> {
     let mut request = Request::new(message);
     mesh::ctx::set_bearer(&mut request, token);
     request
 }
 
 /// The error in a status.
-pub fn error(status: Status) -> Error {
+pub(crate) fn error(status: Status) -> Error {
     Error::from_status(&status)
 }
 
 /// The error code and `details.reason` of a failed call.
-pub fn refused<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> (&'static str, String) {
+pub(crate) fn refused<T: std::fmt::Debug>(
+    answer: Result<Response<T>, Status>,
+) -> (&'static str, String) {
     words(&error(answer.unwrap_err()))
 }
 
-pub fn words(error: &Error) -> (&'static str, String) {
+pub(crate) fn words(error: &Error) -> (&'static str, String) {
     let reason = error.detail("reason").and_then(|reason| reason.as_str());
     (
         error.reason().as_wire(),
@@ -308,7 +305,7 @@ pub fn words(error: &Error) -> (&'static str, String) {
 }
 
 /// The one cookie that an answer sets.
-pub fn set_cookie<T>(answer: &Response<T>) -> Option<String> {
+pub(crate) fn set_cookie<T>(answer: &Response<T>) -> Option<String> {
     let mut cookies = answer.metadata().get_all("http-set-cookie").iter();
     let cookie = cookies.next()?.to_str().unwrap().to_owned();
     assert!(cookies.next().is_none());
@@ -316,7 +313,7 @@ pub fn set_cookie<T>(answer: &Response<T>) -> Option<String> {
 }
 
 /// The decoded value of a `Set-Cookie`.
-pub fn cookie_value(set_cookie: &str) -> String {
+pub(crate) fn cookie_value(set_cookie: &str) -> String {
     let (_, rest) = set_cookie.split_once('=').unwrap();
     let value = rest.split(';').next().unwrap();
     percent_encoding::percent_decode_str(value)
@@ -326,7 +323,7 @@ pub fn cookie_value(set_cookie: &str) -> String {
 }
 
 /// A request with a `cookie` header.
-pub fn with_cookie<T>(message: T, set_cookie: &str) -> Request<T> {
+pub(crate) fn with_cookie<T>(message: T, set_cookie: &str) -> Request<T> {
     let mut request = Request::new(message);
     let pair = set_cookie.split(';').next().unwrap();
     let value = MetadataValue::try_from(pair).unwrap();
@@ -334,6 +331,6 @@ pub fn with_cookie<T>(message: T, set_cookie: &str) -> Request<T> {
     request
 }
 
-pub fn secret(text: &str) -> Secret {
+pub(crate) fn secret(text: &str) -> Secret {
     Secret::new(text)
 }

@@ -137,7 +137,10 @@ mod tests {
     fn the_environment_overrides_and_secrets_stay_hidden() {
         let sample = sample(&[("OBJECTMESH__AUTH__SECRET", "hush"), ("PATH", "/bin")]);
         let sample = sample.unwrap();
-        assert_eq!((sample.auth.secret.reveal(), sample.auth.limit), ("hush", 3));
+        assert_eq!(
+            (sample.auth.secret.reveal(), sample.auth.limit),
+            ("hush", 3)
+        );
         assert!(!format!("{sample:?}").contains("hush"));
     }
 

@@ -179,7 +179,10 @@ impl Error {
             let shown = &self.0.fields[..self.0.fields.len().min(FIELDS_MAX)];
             details.insert("fields".to_owned(), json!(shown));
             if shown.len() < self.0.fields.len() {
-                details.insert("fieldsOmitted".to_owned(), json!(self.0.fields.len() - shown.len()));
+                details.insert(
+                    "fieldsOmitted".to_owned(),
+                    json!(self.0.fields.len() - shown.len()),
+                );
             }
         }
         Value::Object(details)
@@ -259,7 +262,11 @@ impl Error {
         let mut error = Self::new(reason, status.message());
         let body = pb::Status::decode(status.details())
             .ok()
-            .and_then(|rich| rich.details.into_iter().find(|any| any.type_url == BODY_TYPE))
+            .and_then(|rich| {
+                rich.details
+                    .into_iter()
+                    .find(|any| any.type_url == BODY_TYPE)
+            })
             .and_then(|any| proto::errors::v1::ErrorBody::decode(any.value.as_slice()).ok())
             .and_then(|body| serde_json::from_slice::<Map<String, Value>>(&body.details).ok());
         match body {
@@ -284,7 +291,9 @@ impl Error {
         let (reason, message) = match status.code() {
             Code::Unauthenticated => (Reason::Unauthenticated, "Authentication required"),
             Code::PermissionDenied => (Reason::PermissionDenied, "Permission denied"),
-            Code::InvalidArgument | Code::OutOfRange => (Reason::ValidationError, "Invalid request"),
+            Code::InvalidArgument | Code::OutOfRange => {
+                (Reason::ValidationError, "Invalid request")
+            }
             Code::NotFound => (Reason::NotFound, "Not found"),
             Code::AlreadyExists => (Reason::UniqueViolation, "Already exists"),
             Code::Aborted => (Reason::ConcurrentUpdate, "Changed meanwhile"),
@@ -400,9 +409,18 @@ mod tests {
         let fields = (0..500)
             .map(|i| FieldViolation::new(format!("field_{i}"), "required", "x".repeat(100)))
             .collect();
-        let status = Error::fields(fields).with("big", "y".repeat(20_000)).into_status();
-        assert!(status.details().len() < 11_000, "{}", status.details().len());
-        assert_eq!(Error::from_status(&status).reason(), Reason::ValidationError);
+        let status = Error::fields(fields)
+            .with("big", "y".repeat(20_000))
+            .into_status();
+        assert!(
+            status.details().len() < 11_000,
+            "{}",
+            status.details().len()
+        );
+        assert_eq!(
+            Error::from_status(&status).reason(),
+            Reason::ValidationError
+        );
     }
 
     #[test]

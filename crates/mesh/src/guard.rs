@@ -77,7 +77,14 @@ pub fn access_table() -> anyhow::Result<HashMap<String, Entry>> {
                 ms => Duration::from_millis(ms.into()),
             };
             let scope = stated.scope;
-            table.insert(path, Entry { rule, scope, deadline });
+            table.insert(
+                path,
+                Entry {
+                    rule,
+                    scope,
+                    deadline,
+                },
+            );
         }
     }
     Ok(table)
@@ -101,7 +108,11 @@ impl Guard {
     ///
     /// # Errors
     /// When an RPC states no `access`.
-    pub fn new(service: &'static str, resolver: Resolver, reflection: bool) -> anyhow::Result<Self> {
+    pub fn new(
+        service: &'static str,
+        resolver: Resolver,
+        reflection: bool,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             inner: Arc::new(Inner {
                 service,
@@ -155,7 +166,11 @@ where
 }
 
 impl Guard {
-    async fn handle<S>(self, inner: S, request: http::Request<Body>) -> Result<http::Response<Body>, Infallible>
+    async fn handle<S>(
+        self,
+        inner: S,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Infallible>
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
             + Send
@@ -183,18 +198,28 @@ impl Guard {
                 error.into_status().into_http()
             }),
         };
-        let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+        let code =
+            Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
         let took = started.elapsed();
         let (rpc, code) = (rpc_label(&self.inner.access, &rpc), code_label(code));
-        metrics::counter!("objectmesh_rpc_total", "rpc" => rpc.clone(), "code" => code).increment(1);
+        metrics::counter!("objectmesh_rpc_total", "rpc" => rpc.clone(), "code" => code)
+            .increment(1);
         metrics::histogram!("objectmesh_rpc_duration_seconds", "rpc" => rpc).record(took);
         span.in_scope(|| {
-            tracing::debug!(code, duration_ms = took.as_secs_f64() * 1e3, "call answered");
+            tracing::debug!(
+                code,
+                duration_ms = took.as_secs_f64() * 1e3,
+                "call answered"
+            );
         });
         Ok(response)
     }
 
-    async fn admit_and_call<S>(&self, mut inner: S, mut request: http::Request<Body>) -> Result<http::Response<Body>>
+    async fn admit_and_call<S>(
+        &self,
+        mut inner: S,
+        mut request: http::Request<Body>,
+    ) -> Result<http::Response<Body>>
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     {
@@ -206,7 +231,8 @@ impl Guard {
             }
             return Err(Error::new(Reason::NotImplemented, "No such RPC"));
         };
-        let limit = grpc_timeout(&request).map_or(entry.deadline, |asked| asked.min(entry.deadline));
+        let limit =
+            grpc_timeout(&request).map_or(entry.deadline, |asked| asked.min(entry.deadline));
         let ctx = Ctx {
             caller: None,
             deadline: Instant::now() + limit,
@@ -228,13 +254,19 @@ impl Guard {
         };
         match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::new(Reason::Timeout, "The deadline passed")
-                .with("deadlineMs", u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))),
+            Err(_) => Err(Error::new(Reason::Timeout, "The deadline passed").with(
+                "deadlineMs",
+                u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            )),
         }
     }
 
     /// Who calls. On public RPCs a credential that is not good counts as none.
-    async fn identify(&self, entry: &Entry, headers: &http::HeaderMap) -> Result<Option<crate::ctx::Caller>> {
+    async fn identify(
+        &self,
+        entry: &Entry,
+        headers: &http::HeaderMap,
+    ) -> Result<Option<crate::ctx::Caller>> {
         let public = matches!(entry.rule, Rule::Public(true));
         let credential = match Credential::of(headers) {
             Ok(Some(credential)) => credential,
@@ -267,7 +299,9 @@ pub fn admit(entry: &Entry, identity: &Identity) -> Result<()> {
         Rule::Authenticated(true) => {}
         Rule::Permission(key) => {
             if !identity.has_permission(key) {
-                return Err(Error::denied(format!("Missing {key}")).with("permission", key.as_str()));
+                return Err(
+                    Error::denied(format!("Missing {key}")).with("permission", key.as_str())
+                );
             }
         }
         Rule::Internal(_) | Rule::Public(false) | Rule::Authenticated(false) => {

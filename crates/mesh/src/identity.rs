@@ -106,7 +106,11 @@ impl Identity {
     /// True for holders of `admin_full_access`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        self.kind == Kind::User && self.permission_sets.iter().any(|set| set == ADMIN_PERMISSION_SET)
+        self.kind == Kind::User
+            && self
+                .permission_sets
+                .iter()
+                .any(|set| set == ADMIN_PERMISSION_SET)
     }
 
     /// Whether the rights hold a system permission key. Administrators hold all of them, and

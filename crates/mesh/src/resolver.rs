@@ -10,13 +10,13 @@ use std::{
 };
 
 use proto::auth::v1::{
-    ExchangeCredentialRequest, ListSigningKeysRequest, exchange_credential_request::Credential as Wire,
+    ExchangeCredentialRequest, ListSigningKeysRequest,
+    exchange_credential_request::Credential as Wire,
     identity_service_client::IdentityServiceClient,
 };
 
 use crate::{
-    Error, Link, Result,
-    clock,
+    Error, Link, Result, clock,
     ctx::Caller,
     error::Reason,
     identity::{Verified, Verifier, VerifyError},
@@ -275,9 +275,10 @@ impl Resolver {
             .map_err(|status| Error::from_status(&status))?
             .into_inner()
             .keys;
-        self.inner
-            .verifier
-            .set_keys(keys.into_iter().map(|key| (key.kid, key.public_key.to_vec())))
+        self.inner.verifier.set_keys(
+            keys.into_iter()
+                .map(|key| (key.kid, key.public_key.to_vec())),
+        )
     }
 
     /// Forgets what was exchanged for a credential, for example after a sign-out.

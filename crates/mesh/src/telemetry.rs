@@ -1,9 +1,14 @@
 //! Logs and metrics; the only place that sets them up.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::tasks::Tasks;
+
+/// How often what was recorded is folded into buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,4 +56,24 @@ pub fn metrics() -> Option<&'static PrometheusHandle> {
                 .ok()
         })
         .as_ref()
+}
+
+/// Starts recording, and folds what was recorded every few seconds: between scrapes every single
+/// duration is kept, and without this memory would grow where nobody scrapes. A second call in one
+/// process changes nothing.
+pub fn record_metrics(tasks: &Tasks) {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    let Some(metrics) = metrics() else { return };
+    if STARTED.set(()).is_err() {
+        return;
+    }
+    let stop = tasks.stop_token();
+    tasks.spawn(async move {
+        while tokio::time::timeout(UPKEEP, stop.cancelled())
+            .await
+            .is_err()
+        {
+            metrics.run_upkeep();
+        }
+    });
 }

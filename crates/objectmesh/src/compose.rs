@@ -56,7 +56,9 @@ impl Mesh {
         std::fs::create_dir_all(&options.data_dir)
             .with_context(|| format!("{}: cannot be created", options.data_dir.display()))?;
         let sessions = match &options.redis_url {
-            Some(url) => SessionStore::redis(url).await.context("the session store")?,
+            Some(url) => SessionStore::redis(url)
+                .await
+                .context("the session store")?,
             None => SessionStore::embedded(),
         };
         let tasks = Tasks::default();
@@ -66,7 +68,9 @@ impl Mesh {
         let peers = data_svc::Peers {
             auth: auth_link.clone(),
         };
-        let data = data_svc::build(&config, peers, tasks.clone()).await.context("data-svc")?;
+        let data = data_svc::build(&config, peers, tasks.clone())
+            .await
+            .context("data-svc")?;
         data_link.bind(data.node.local());
 
         let config = auth_config(options)?;
@@ -104,8 +108,10 @@ impl Mesh {
             servers: JoinSet::new(),
             tasks,
         };
-        mesh.servers.spawn(gateway.serve(rest, stop.clone().cancelled_owned()));
-        mesh.servers.spawn(auth.serve(auth_listener, stop.clone().cancelled_owned()));
+        mesh.servers
+            .spawn(gateway.serve(rest, stop.clone().cancelled_owned()));
+        mesh.servers
+            .spawn(auth.serve(auth_listener, stop.clone().cancelled_owned()));
         mesh.servers
             .spawn(data.node.serve(data_listener, stop.cancelled_owned()));
         Ok(mesh)
@@ -170,7 +176,8 @@ fn database(options: &Options, service: &str) -> (String, String) {
 /// Names what is wrong in the environment.
 pub fn data_config(options: &Options) -> anyhow::Result<data_svc::Config> {
     let environment = options.environment.iter().cloned();
-    let file: data_svc::config::File = mesh::config::load(data_svc::config::DEFAULTS, None, environment)?;
+    let file: data_svc::config::File =
+        mesh::config::load(data_svc::config::DEFAULTS, None, environment)?;
     let mut config = file.data;
     (config.db.url, config.db.schema) = database(options, "data");
     config.reflection = true;
@@ -215,7 +222,10 @@ struct GatewayFile {
 fn dev_secret(data_dir: &Path) -> anyhow::Result<String> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let path = data_dir.join("secret");
-    let fresh: String = mesh::id::secret().iter().map(|byte| format!("{byte:02x}")).collect();
+    let fresh: String = mesh::id::secret()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let created = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -227,7 +237,9 @@ fn dev_secret(data_dir: &Path) -> anyhow::Result<String> {
             file.sync_all()?;
             Ok(fresh)
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(std::fs::read_to_string(&path)?.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Ok(std::fs::read_to_string(&path)?.trim().to_owned())
+        }
         Err(error) => Err(error).with_context(|| format!("{}: cannot be written", path.display())),
     }
 }

@@ -21,7 +21,9 @@ const GRAPH: [(&str, &[&str]); 7] = [
     ("data-svc", &["proto", "metadata", "mesh"]),
     (
         "objectmesh",
-        &["proto", "metadata", "mesh", "gateway", "auth-svc", "data-svc"],
+        &[
+            "proto", "metadata", "mesh", "gateway", "auth-svc", "data-svc",
+        ],
     ),
 ];
 
@@ -48,7 +50,10 @@ fn files(extensions: &[&str]) -> Vec<PathBuf> {
             }
             if path.is_dir() {
                 folders.push(path);
-            } else if extensions.iter().any(|wanted| path.extension().is_some_and(|ext| ext == *wanted)) {
+            } else if extensions
+                .iter()
+                .any(|wanted| path.extension().is_some_and(|ext| ext == *wanted))
+            {
                 found.push(path);
             }
         }
@@ -85,7 +90,9 @@ fn source_files_are_short_enough_to_read() {
     for path in sources() {
         let (name, lines) = (relative(&path), read(&path).lines().count());
         if lines > LINES_MAX && !LONG_FILES.contains(&name.as_str()) {
-            findings.push(format!("{name}: {lines} lines, at most {LINES_MAX}; split it by what it does"));
+            findings.push(format!(
+                "{name}: {lines} lines, at most {LINES_MAX}; split it by what it does"
+            ));
         }
     }
     none(&findings);
@@ -99,7 +106,9 @@ fn dependencies(manifest: &str) -> (String, Vec<String>) {
     for line in manifest.lines().map(str::trim) {
         if line.starts_with('[') {
             section = line;
-            let inline = section.trim_matches(['[', ']']).rsplit_once("dependencies.");
+            let inline = section
+                .trim_matches(['[', ']'])
+                .rsplit_once("dependencies.");
             used.extend(inline.map(|(_, name)| name.to_owned()));
             continue;
         }
@@ -123,12 +132,17 @@ fn dependencies_point_one_way() {
     let mut findings = Vec::new();
     let mut seen = 0;
     for path in files(&["toml"]) {
-        if path.file_name().is_none_or(|name| name != "Cargo.toml") || path.parent() == Some(&root()) {
+        if path.file_name().is_none_or(|name| name != "Cargo.toml")
+            || path.parent() == Some(&root())
+        {
             continue;
         }
         let (name, used) = dependencies(&read(&path));
         let Some(allowed) = graph.get(name.as_str()) else {
-            findings.push(format!("{}: crate `{name}` has no place in the graph", relative(&path)));
+            findings.push(format!(
+                "{}: crate `{name}` has no place in the graph",
+                relative(&path)
+            ));
             continue;
         };
         seen += 1;
@@ -148,7 +162,7 @@ fn the_reader_of_manifests_sees_dependencies() {
         tokio = { version = \"1\" }\n[dev-dependencies.proto]\nworkspace = true\n[features]\nx = []\n";
     let (name, used) = dependencies(manifest);
     assert_eq!(name, "a");
-    assert_eq!(used, ["mesh", "tokio", "proto", ]);
+    assert_eq!(used, ["mesh", "tokio", "proto",]);
 }
 
 #[test]
@@ -156,14 +170,21 @@ fn names_say_what_is_inside() {
     let mut findings = Vec::new();
     for path in sources() {
         let name = relative(&path);
-        let parts = name.split(['/', '.']).filter(|part| !matches!(*part, "src" | "rs"));
+        let parts = name
+            .split(['/', '.'])
+            .filter(|part| !matches!(*part, "src" | "rs"));
         for part in parts.filter(|part| EMPTY_NAMES.contains(part)) {
-            findings.push(format!("{name}: `{part}` says nothing about what is inside"));
+            findings.push(format!(
+                "{name}: `{part}` says nothing about what is inside"
+            ));
         }
         for line in read(&path).lines() {
             let line = line.trim_start();
-            let module = line.split_once("mod ").filter(|(before, _)| matches!(before.trim(), "" | "pub" | "pub(crate)" | "pub(super)"));
-            let module = module.map(|(_, rest)| rest.split([' ', ';', '{']).next().unwrap_or_default());
+            let module = line.split_once("mod ").filter(|(before, _)| {
+                matches!(before.trim(), "" | "pub" | "pub(crate)" | "pub(super)")
+            });
+            let module =
+                module.map(|(_, rest)| rest.split([' ', ';', '{']).next().unwrap_or_default());
             if module.is_some_and(|module| EMPTY_NAMES.contains(&module)) {
                 findings.push(format!("{name}: `{line}`"));
             }
@@ -197,8 +218,15 @@ fn nothing_is_left_to_be_done_later() {
 fn migrations_are_numbered_and_named_by_what_they_do() {
     let mut folders: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     for path in files(&["sql"]) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        folders.entry(path.parent().expect("a folder").to_owned()).or_default().push(name);
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        folders
+            .entry(path.parent().expect("a folder").to_owned())
+            .or_default()
+            .push(name);
     }
     let mut findings = Vec::new();
     for (folder, names) in folders {
@@ -209,7 +237,12 @@ fn migrations_are_numbered_and_named_by_what_they_do() {
                 .and_then(|rest| rest.strip_suffix(".sql"))
                 .map(|rest| rest.split('_').collect())
                 .unwrap_or_default();
-            let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            let is_word = |word: &&str| {
+                !word.is_empty()
+                    && word
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            };
             if words.len() < 2 || !words.iter().all(|word| is_word(word)) {
                 let folder = relative(&folder);
                 findings.push(format!("{folder}/{name}: expected {expected}verb_noun.sql"));
@@ -226,7 +259,11 @@ fn sql_text_reaches_the_driver_in_one_place() {
     for path in sources() {
         let text = read(&path);
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let count = code.lines().filter(|line| !line.trim_start().starts_with("//")).filter(|line| line.contains(call)).count();
+        let count = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .filter(|line| line.contains(call))
+            .count();
         places.extend((0..count).map(|_| relative(&path)));
     }
     assert_eq!(places.len(), 1, "{places:?}");
@@ -234,13 +271,24 @@ fn sql_text_reaches_the_driver_in_one_place() {
 
 #[test]
 fn nothing_names_a_path_of_one_machine() {
-    let machine = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
+    let machine = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+    ];
     let mut findings = Vec::new();
-    let extensions = ["rs", "toml", "md", "sh", "yaml", "yml", "proto", "sql", "json", "snap"];
+    let extensions = [
+        "rs", "toml", "md", "sh", "yaml", "yml", "proto", "sql", "json", "snap",
+    ];
     for path in files(&extensions) {
         for (number, line) in read(&path).lines().enumerate() {
             if machine.iter().any(|path| line.contains(path)) {
-                findings.push(format!("{}:{}: {}", relative(&path), number + 1, line.trim()));
+                findings.push(format!(
+                    "{}:{}: {}",
+                    relative(&path),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }

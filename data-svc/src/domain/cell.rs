@@ -113,13 +113,23 @@ pub fn write_decimal(out: &mut Vec<u8>, number: &Decimal) {
 /// `YYYY-MM-DD`.
 #[must_use]
 pub fn format_date(date: Date) -> String {
-    format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+    format!(
+        "{:04}-{:02}-{:02}",
+        date.year(),
+        u8::from(date.month()),
+        date.day()
+    )
 }
 
 /// `HH:MM:SS`, with `.fff` only when it is not zero.
 #[must_use]
 pub fn format_time(time: Time) -> String {
-    let mut text = format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
+    let mut text = format!(
+        "{:02}:{:02}:{:02}",
+        time.hour(),
+        time.minute(),
+        time.second()
+    );
     if time.millisecond() != 0 {
         // Writing into a String cannot fail.
         let _infallible = write!(text, ".{:03}", time.millisecond());

@@ -77,7 +77,10 @@ pub fn double(value: &Json) -> Option<f64> {
         Json::String(text) => {
             let text = text.trim();
             // `inf`, `nan` and their kin parse as f64, and are no numbers here.
-            if text.bytes().any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E')) {
+            if text
+                .bytes()
+                .any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E'))
+            {
                 return None;
             }
             text.parse::<f64>().ok()?
@@ -85,7 +88,9 @@ pub fn double(value: &Json) -> Option<f64> {
         _ => return None,
     };
     // Negative zero would print differently from zero and compare equal to it.
-    double.is_finite().then_some(if double == 0.0 { 0.0 } else { double })
+    double
+        .is_finite()
+        .then_some(if double == 0.0 { 0.0 } else { double })
 }
 
 /// An exact decimal rounded half away from zero to `scale` digits; `None` as well when it does not
@@ -211,7 +216,9 @@ fn decimal_text(text: &str) -> Option<Decimal> {
         Decimal::from_scientific(text).ok()
     } else {
         // Digits beyond the 28 that it holds are refused, not rounded away.
-        Decimal::from_str_exact(text).or_else(|_| Decimal::from_str(text)).ok()
+        Decimal::from_str_exact(text)
+            .or_else(|_| Decimal::from_str(text))
+            .ok()
     }
 }
 
@@ -271,7 +278,9 @@ fn date_text(text: &str) -> Option<Date> {
 }
 
 fn time_text(text: &str) -> Option<Time> {
-    let (clock, fraction) = text.split_once('.').map_or((text, None), |(clock, f)| (clock, Some(f)));
+    let (clock, fraction) = text
+        .split_once('.')
+        .map_or((text, None), |(clock, f)| (clock, Some(f)));
     let mut parts = clock.split(':');
     let mut part = || -> Option<Option<u8>> {
         let Some(text) = parts.next() else {
@@ -302,7 +311,8 @@ fn time_text(text: &str) -> Option<Time> {
 
 fn digits(text: &str) -> Option<u32> {
     // `parse` alone would take a sign.
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| text.parse().ok())?
 }
 
 /// The day after, when there is one with a four-digit year.
@@ -322,22 +332,45 @@ mod tests {
     #[test]
     fn moments_become_utc_milliseconds() {
         for (input, output) in [
-            (json!("2026-05-30T10:00:00+02:00"), "2026-05-30T08:00:00.000Z"),
-            (json!("2026-05-30T08:00:00.123456Z"), "2026-05-30T08:00:00.123Z"),
+            (
+                json!("2026-05-30T10:00:00+02:00"),
+                "2026-05-30T08:00:00.000Z",
+            ),
+            (
+                json!("2026-05-30T08:00:00.123456Z"),
+                "2026-05-30T08:00:00.123Z",
+            ),
             (json!("2026-05-30 08:00"), "2026-05-30T08:00:00.000Z"),
             (json!("2026-05-30T08:00:00.5"), "2026-05-30T08:00:00.500Z"),
             (json!("2026-05-30"), "2026-05-30T00:00:00.000Z"),
-            (json!("2026-01-01T00:30:00+0100"), "2025-12-31T23:30:00.000Z"),
+            (
+                json!("2026-01-01T00:30:00+0100"),
+                "2025-12-31T23:30:00.000Z",
+            ),
             (json!(1_780_128_000_123_i64), "2026-05-30T08:00:00.123Z"),
             (json!(-1), "1969-12-31T23:59:59.999Z"),
         ] {
-            assert_eq!(super::datetime(&input).map(format_datetime).as_deref(), Some(output), "{input}");
+            assert_eq!(
+                super::datetime(&input).map(format_datetime).as_deref(),
+                Some(output),
+                "{input}"
+            );
         }
         for bad in [
-            json!("2026-02-30"), json!("2026-05-30T24:00"), json!("0000-01-01"), json!("tomorrow"),
-            json!("2026-05-30T08:00:00+25:00"), json!("2026-05-30T8:00"), json!("2026-05-30T"),
-            json!("9999-12-31T23:59:59-01:00"), json!(1e300), json!(true), json!(null), json!("é026-05-30"),
-            json!("2026-05-3é"), json!("+026-05-30"),
+            json!("2026-02-30"),
+            json!("2026-05-30T24:00"),
+            json!("0000-01-01"),
+            json!("tomorrow"),
+            json!("2026-05-30T08:00:00+25:00"),
+            json!("2026-05-30T8:00"),
+            json!("2026-05-30T"),
+            json!("9999-12-31T23:59:59-01:00"),
+            json!(1e300),
+            json!(true),
+            json!(null),
+            json!("é026-05-30"),
+            json!("2026-05-3é"),
+            json!("+026-05-30"),
         ] {
             assert_eq!(super::datetime(&bad), None, "{bad}");
         }
@@ -346,10 +379,16 @@ mod tests {
     #[test]
     fn days_are_never_shifted() {
         let day = |value| date(&value).map(format_date);
-        assert_eq!(day(json!("2026-05-30T23:00:00-05:00")).as_deref(), Some("2026-05-30"));
+        assert_eq!(
+            day(json!("2026-05-30T23:00:00-05:00")).as_deref(),
+            Some("2026-05-30")
+        );
         assert_eq!(day(json!("2026-05-30")).as_deref(), Some("2026-05-30"));
         assert_eq!(day(json!("2026-05-30x")), None);
-        assert_eq!(day(json!(1_780_128_000_123_i64)).as_deref(), Some("2026-05-30"));
+        assert_eq!(
+            day(json!(1_780_128_000_123_i64)).as_deref(),
+            Some("2026-05-30")
+        );
     }
 
     #[test]
@@ -375,11 +414,20 @@ mod tests {
         }
         assert_eq!(decimal(&json!(0.1), 2), Decimal::from_str("0.1").ok());
         assert_eq!(decimal(&json!("2.345"), 2), Decimal::from_str("2.35").ok());
-        assert_eq!(decimal(&json!("-2.345"), 2), Decimal::from_str("-2.35").ok());
-        assert_eq!(decimal(&json!({"value": 3, "currency": "EUR"}), 2), Some(Decimal::from(3)));
+        assert_eq!(
+            decimal(&json!("-2.345"), 2),
+            Decimal::from_str("-2.35").ok()
+        );
+        assert_eq!(
+            decimal(&json!({"value": 3, "currency": "EUR"}), 2),
+            Some(Decimal::from(3))
+        );
         assert_eq!(decimal(&json!(1e18), 2), None);
         assert_eq!(decimal(&json!("1_000"), 2), None);
-        assert_eq!(scaled(&Decimal::from_str("12.34").expect("decimal"), 2), Some(1234));
+        assert_eq!(
+            scaled(&Decimal::from_str("12.34").expect("decimal"), 2),
+            Some(1234)
+        );
     }
 
     #[test]

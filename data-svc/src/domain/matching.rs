@@ -22,7 +22,9 @@ impl Predicate {
     pub fn matches(&self, schema: &Schema, cells: &[Cell]) -> bool {
         let cell = |column: &Column| {
             let position = schema.position(&column.field.name);
-            position.and_then(|position| cells.get(position)).unwrap_or(&Cell::Null)
+            position
+                .and_then(|position| cells.get(position))
+                .unwrap_or(&Cell::Null)
         };
         match self {
             Self::True => true,
@@ -34,16 +36,19 @@ impl Predicate {
             Self::CompareColumns(one, comparison, two) => holds(*comparison, cell(one), cell(two)),
             Self::In(column, values) => {
                 let cell = cell(column);
-                values.iter().any(|value| holds(Comparison::Eq, cell, value))
+                values
+                    .iter()
+                    .any(|value| holds(Comparison::Eq, cell, value))
             }
             Self::IsNull(column) => cell(column).is_null(),
-            Self::Text(column, how, text) => {
-                cell(column).as_text().is_some_and(|value| text_matches(value, *how, text))
-            }
+            Self::Text(column, how, text) => cell(column)
+                .as_text()
+                .is_some_and(|value| text_matches(value, *how, text)),
             Self::Member(column, member) => members(cell(column)).iter().any(|one| one == member),
             Self::MemberSet(column, set) => {
                 let members = members(cell(column));
-                members.iter().all(|one| set.contains(one)) && set.iter().all(|one| members.contains(one))
+                members.iter().all(|one| set.contains(one))
+                    && set.iter().all(|one| members.contains(one))
             }
             Self::JsonPath(column, path, value) => json_matches(cell(column), path, value),
         }
@@ -78,13 +83,18 @@ fn compare(one: &Cell, two: &Cell) -> Option<Ordering> {
 }
 
 fn mixed(integer: i64, double: f64) -> Option<Ordering> {
-    #[expect(clippy::cast_precision_loss, reason = "PostgreSQL compares bigint with double so, too")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "PostgreSQL compares bigint with double so, too"
+    )]
     (integer as f64).partial_cmp(&double)
 }
 
 fn text_matches(value: &str, how: TextMatch, text: &str) -> bool {
     match how {
-        TextMatch::Contains => value.to_ascii_lowercase().contains(&text.to_ascii_lowercase()),
+        TextMatch::Contains => value
+            .to_ascii_lowercase()
+            .contains(&text.to_ascii_lowercase()),
         TextMatch::StartsWith => value.starts_with(text),
         TextMatch::EndsWith => value.ends_with(text),
         TextMatch::Like => like(value, text),
@@ -137,18 +147,22 @@ fn members(cell: &Cell) -> Vec<String> {
 fn json_matches(cell: &Cell, path: &[String], value: &Cell) -> bool {
     let document = json(cell);
     let found = document.as_ref().and_then(|document| {
-        path.iter().try_fold(document, |value, key| value.as_object()?.get(key))
+        path.iter()
+            .try_fold(document, |value, key| value.as_object()?.get(key))
     });
     match (found, value) {
         (None | Some(Json::Null), value) => value.is_null(),
         (Some(Json::String(found)), Cell::Text(text)) => found == text,
         (Some(Json::Bool(found)), Cell::Boolean(value)) => found == value,
-        (Some(Json::Number(found)), Cell::Integer(value)) => {
-            found.as_i64().map_or_else(
-                || found.as_f64().and_then(|found| mixed(*value, found)).is_some_and(Ordering::is_eq),
-                |found| found == *value,
-            )
-        }
+        (Some(Json::Number(found)), Cell::Integer(value)) => found.as_i64().map_or_else(
+            || {
+                found
+                    .as_f64()
+                    .and_then(|found| mixed(*value, found))
+                    .is_some_and(Ordering::is_eq)
+            },
+            |found| found == *value,
+        ),
         (Some(Json::Number(found)), Cell::Double(value)) => found.as_f64() == Some(*value),
         _ => false,
     }
@@ -181,6 +195,14 @@ mod tests {
         ] {
             assert_eq!(like(value, pattern), expected, "{value} LIKE {pattern}");
         }
-        assert!(!like(&"a".repeat(5_000), &"%a".repeat(10).repeat(5).replace("%a%a", "%a_").repeat(2).replace('_', "b")));
+        assert!(!like(
+            &"a".repeat(5_000),
+            &"%a"
+                .repeat(10)
+                .repeat(5)
+                .replace("%a%a", "%a_")
+                .repeat(2)
+                .replace('_', "b")
+        ));
     }
 }

@@ -118,7 +118,11 @@ impl FieldSet {
     /// Whether the field is in the set.
     #[must_use]
     pub fn contains(&self, field: &str) -> bool {
-        let listed = |names: &[String]| names.binary_search_by(|name| name.as_str().cmp(field)).is_ok();
+        let listed = |names: &[String]| {
+            names
+                .binary_search_by(|name| name.as_str().cmp(field))
+                .is_ok()
+        };
         match self {
             Self::All => true,
             Self::AllBut(names) => !listed(names),
@@ -202,7 +206,9 @@ fn decide(
         .with("object", schema.name()));
     }
     let tenant = tenant(identity, schema);
-    let sharing = sharing(registry, principal, identity, &rights, schema, operation, depth);
+    let sharing = sharing(
+        registry, principal, identity, &rights, schema, operation, depth,
+    );
     let policies = policies(identity, &rights, schema, operation);
     let rows = tenant.clone().and(sharing.clone()).and(policies.using);
     // Who may hand a record over may move it out of their own reach.
@@ -322,7 +328,12 @@ struct Policies {
 
 /// Row-level policies: those that apply are OR-ed; none that apply restricts nothing; what does
 /// not compile grants nothing (spec/security.md §6).
-fn policies(identity: &Identity, rights: &Rights, schema: &Schema, operation: Operation) -> Policies {
+fn policies(
+    identity: &Identity,
+    rights: &Rights,
+    schema: &Schema,
+    operation: Operation,
+) -> Policies {
     let bypass = identity.is_admin()
         || rights.modify_all
         || (operation == Operation::Read && rights.view_all);
@@ -347,7 +358,11 @@ fn policies(identity: &Identity, rights: &Rights, schema: &Schema, operation: Op
             _,
         ) => false,
     };
-    let mut applicable: Vec<_> = rights.policies.iter().filter(|policy| class(policy)).collect();
+    let mut applicable: Vec<_> = rights
+        .policies
+        .iter()
+        .filter(|policy| class(policy))
+        .collect();
     if applicable.is_empty() && matches!(operation, Operation::Edit | Operation::Delete) {
         applicable = rights
             .policies

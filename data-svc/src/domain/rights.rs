@@ -85,7 +85,9 @@ pub fn merge(sets: &[&PermissionSet], schema: &Schema, positions: &[String]) -> 
         policies: sets
             .iter()
             .flat_map(|set| &set.row_level_security)
-            .filter(|policy| policy.enabled && (policy.object == "*" || policy.object == schema.name()))
+            .filter(|policy| {
+                policy.enabled && (policy.object == "*" || policy.object == schema.name())
+            })
             .filter(|policy| {
                 policy.positions.is_empty()
                     || policy.positions.iter().any(|name| positions.contains(name))
@@ -110,7 +112,11 @@ fn fields(sets: &[&PermissionSet], schema: &Schema) -> (FieldSet, FieldSet) {
     let admin = sets.iter().any(|set| set.name == ADMIN_PERMISSION_SET);
     let mut entries: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
     if !admin {
-        for (field, entry) in sets.iter().filter_map(|set| set.fields.get(schema.name())).flatten() {
+        for (field, entry) in sets
+            .iter()
+            .filter_map(|set| set.fields.get(schema.name()))
+            .flatten()
+        {
             let merged = entries.entry(field).or_default();
             merged.0 |= entry.readable;
             merged.1 |= entry.editable;

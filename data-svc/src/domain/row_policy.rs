@@ -74,7 +74,10 @@ fn literal(text: &str) -> Option<Cell> {
         "false" => return Some(Cell::Boolean(false)),
         _ => {}
     }
-    let quoted = |quote| text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let quoted = |quote| {
+        text.strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote))
+    };
     let inner = quoted('\'').or_else(|| quoted('"'))?;
     (!inner.contains(['\'', '"', '\\'])).then(|| Cell::Text(inner.to_owned()))
 }
@@ -87,10 +90,17 @@ fn attribute(text: &str, identity: &Identity) -> Option<Vec<String>> {
     let values = match name {
         "id" => vec![identity.subject.clone()],
         "email" => vec![identity.email.clone()],
-        "organization_id" | "organizationId" | "tenantId" => identity.organization_id.iter().cloned().collect(),
+        "organization_id" | "organizationId" | "tenantId" => {
+            identity.organization_id.iter().cloned().collect()
+        }
         "roles" | "positions" => identity.positions.clone(),
         _ => Vec::new(),
     };
     // An attribute that is not there must not fall through to "is a literal".
-    Some(values.into_iter().filter(|value| !value.is_empty()).collect())
+    Some(
+        values
+            .into_iter()
+            .filter(|value| !value.is_empty())
+            .collect(),
+    )
 }

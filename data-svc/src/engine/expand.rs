@@ -38,8 +38,11 @@ impl Engine {
                     .iter()
                     .position(|column| column.field.name == expansion.field);
                 let Some(position) = position else { continue };
-                let ids: BTreeSet<String> = rows.iter().flat_map(|row| ids(&row[position])).collect();
-                let records = self.expansion(work, expansion, ids.into_iter().collect()).await?;
+                let ids: BTreeSet<String> =
+                    rows.iter().flat_map(|row| ids(&row[position])).collect();
+                let records = self
+                    .expansion(work, expansion, ids.into_iter().collect())
+                    .await?;
                 found.insert(&expansion.field, (records, expansion));
             }
             Ok(rows
@@ -51,7 +54,12 @@ impl Engine {
     }
 
     /// Fetches the targets of one expansion.
-    async fn expansion(&self, work: &Work, expansion: &Expansion, ids: Vec<String>) -> Result<Found> {
+    async fn expansion(
+        &self,
+        work: &Work,
+        expansion: &Expansion,
+        ids: Vec<String>,
+    ) -> Result<Found> {
         let Some(target) = &expansion.target else {
             return Ok(Found::new());
         };
@@ -86,7 +94,9 @@ impl Engine {
             let statement = select::matching_ids(target, filter, &ids, dialect);
             let fitting: BTreeSet<String> = self
                 .db
-                .query(statement, |row| Ok(row.text(0)?.unwrap_or_default().to_owned()))
+                .query(statement, |row| {
+                    Ok(row.text(0)?.unwrap_or_default().to_owned())
+                })
                 .await?
                 .into_iter()
                 .collect();
@@ -109,7 +119,11 @@ fn ids(cell: &Cell) -> Vec<String> {
     }
 }
 
-fn row_json(columns: &[ColumnRef], row: &[Cell], found: &HashMap<&str, (Found, &Expansion)>) -> Vec<u8> {
+fn row_json(
+    columns: &[ColumnRef],
+    row: &[Cell],
+    found: &HashMap<&str, (Found, &Expansion)>,
+) -> Vec<u8> {
     let mut json = Vec::with_capacity(columns.len() * 48);
     json.push(b'{');
     for (index, (column, cell)) in columns.iter().zip(row).enumerate() {

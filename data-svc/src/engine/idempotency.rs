@@ -26,7 +26,13 @@ impl Engine {
     /// # Errors
     /// As [`Engine::create`]; VALIDATION_ERROR `IDEMPOTENCY_KEY_REUSED` for another body under the
     /// same key.
-    pub async fn create_once(&self, work: &Work, object: &str, body: &[u8], key: &str) -> Result<Record> {
+    pub async fn create_once(
+        &self,
+        work: &Work,
+        object: &str,
+        body: &[u8],
+        key: &str,
+    ) -> Result<Record> {
         if key.is_empty() {
             return self.create(work, object, body).await;
         }
@@ -43,10 +49,14 @@ impl Engine {
         if let Some(answer) = self.first_answer(work, &principal, key, &hash).await? {
             return self.replay(work, object, &answer).await;
         }
-        let row = Arc::new(self.prepare_create(work, &grant, Body::parse(body)?).await?);
+        let row = Arc::new(
+            self.prepare_create(work, &grant, Body::parse(body)?)
+                .await?,
+        );
         let change = Arc::new(Change::of(work, Action::Create));
         let schema = Arc::clone(&row.schema);
-        let (job_key, job_principal, job_hash, now) = (key.to_owned(), principal.clone(), hash.clone(), work.now);
+        let (job_key, job_principal, job_hash, now) =
+            (key.to_owned(), principal.clone(), hash.clone(), work.now);
         let created = self
             .db
             .write::<_, Error, _>(move |tx| {
@@ -76,13 +86,21 @@ impl Engine {
             // Another call with the same key was first.
             None => match self.first_answer(work, &principal, key, &hash).await? {
                 Some(answer) => self.replay(work, object, &answer).await,
-                None => Err(Error::unavailable("The first call with this Idempotency-Key")),
+                None => Err(Error::unavailable(
+                    "The first call with this Idempotency-Key",
+                )),
             },
         }
     }
 
     /// Id of the record that the first call with this key created.
-    async fn first_answer(&self, work: &Work, principal: &str, key: &str, hash: &str) -> Result<Option<String>> {
+    async fn first_answer(
+        &self,
+        work: &Work,
+        principal: &str,
+        key: &str,
+        hash: &str,
+    ) -> Result<Option<String>> {
         let statement = Statement::new(
             "SELECT request_hash, response FROM om_idempotency \
              WHERE principal = $1 AND idempotency_key = $2 AND created_at >= $3",
@@ -120,5 +138,9 @@ fn request_hash(object: &str, body: &[u8]) -> String {
     hasher.update(object.as_bytes());
     hasher.update([0]);
     hasher.update(body);
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

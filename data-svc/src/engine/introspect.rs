@@ -27,14 +27,18 @@ fn is_visible(work: &Work, item_type: ItemType, item: &Item) -> bool {
     };
     match item_type {
         ItemType::Object => readable(work, &item.name).is_some(),
-        ItemType::App => required(&item.value).iter().all(|key| identity.has_permission(key)),
+        ItemType::App => required(&item.value)
+            .iter()
+            .all(|key| identity.has_permission(key)),
         // What grants rights is shown to those who administer them.
         ItemType::Permission | ItemType::Profile | ItemType::Seed => administers(identity),
         // An item about an object is not shown to those who may not read the object.
         _ => ["object", "objectName"]
             .iter()
             .find_map(|key| item.value.get(key).and_then(Value::as_str))
-            .is_none_or(|object| work.registry.schema(object).is_none() || readable(work, object).is_some()),
+            .is_none_or(|object| {
+                work.registry.schema(object).is_none() || readable(work, object).is_some()
+            }),
     }
 }
 
@@ -43,7 +47,10 @@ fn administers(identity: &Identity) -> bool {
 }
 
 fn readable(work: &Work, object: &str) -> Option<Grant> {
-    let schema = work.registry.schema(object).filter(|schema| schema.object.api_enabled)?;
+    let schema = work
+        .registry
+        .schema(object)
+        .filter(|schema| schema.object.api_enabled)?;
     work.grant(schema, Operation::Read).ok()
 }
 
@@ -68,7 +75,11 @@ pub fn shown(work: &Work, item_type: ItemType, item: &Item) -> Value {
         {
             for key in ["navigation", "navItems"] {
                 if let Some(Value::Array(entries)) = map.get_mut(key) {
-                    entries.retain(|entry| required(entry).iter().all(|key| identity.has_permission(key)));
+                    entries.retain(|entry| {
+                        required(entry)
+                            .iter()
+                            .all(|key| identity.has_permission(key))
+                    });
                 }
             }
         }
@@ -121,7 +132,11 @@ fn show_fields(work: &Work, object: &str, map: &mut Map<String, Value>) {
 /// Whether name or label contain a text that is in lower case already.
 #[must_use]
 pub fn is_named(item: &Item, wanted: &str) -> bool {
-    let label = item.value.get("label").and_then(Value::as_str).unwrap_or_default();
+    let label = item
+        .value
+        .get("label")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     item.name.to_ascii_lowercase().contains(wanted) || label.to_ascii_lowercase().contains(wanted)
 }
 

@@ -129,7 +129,8 @@ impl Work {
 
 impl query::Access for Work {
     fn read_grant(&self, object: &str) -> Result<Arc<Grant>> {
-        self.open(object, ApiMethod::List, Operation::Read).map(Arc::new)
+        self.open(object, ApiMethod::List, Operation::Read)
+            .map(Arc::new)
     }
 
     fn now(&self) -> OffsetDateTime {

@@ -46,7 +46,12 @@ pub struct Rights {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn resolve(engine: &Engine, profile: &Profile, platform_owner: bool, organization: &str) -> Result<Rights> {
+pub async fn resolve(
+    engine: &Engine,
+    profile: &Profile,
+    platform_owner: bool,
+    organization: &str,
+) -> Result<Rights> {
     if !is_current(engine, profile).await? {
         let profile = profile.clone();
         engine
@@ -59,9 +64,9 @@ pub async fn resolve(engine: &Engine, profile: &Profile, platform_owner: bool, o
     }
     let list = |sql: &'static str| {
         let statement = Statement::new(sql).bind(profile.id.clone());
-        engine
-            .db
-            .query(statement, |row| Ok(row.text(0)?.unwrap_or_default().to_owned()))
+        engine.db.query(statement, |row| {
+            Ok(row.text(0)?.unwrap_or_default().to_owned())
+        })
     };
     let (roles, positions, direct, organizations) = tokio::try_join!(
         list("SELECT coalesce(role, '') FROM sys_member WHERE user_id = $1 ORDER BY id"),
@@ -76,7 +81,11 @@ pub async fn resolve(engine: &Engine, profile: &Profile, platform_owner: bool, o
     let registry = engine.catalog.current();
     let mut positions: BTreeSet<String> = positions.into_iter().collect();
     for role in &roles {
-        positions.extend(role.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()));
+        positions.extend(
+            role.split(',')
+                .map(|one| one.trim().to_owned())
+                .filter(|one| !one.is_empty()),
+        );
     }
     let mut sets: BTreeSet<String> = direct
         .into_iter()

@@ -51,7 +51,8 @@ impl Engine {
     /// # Errors
     /// NOT_FOUND, METHOD_NOT_ALLOWED, PERMISSION_DENIED.
     pub fn check_readable(&self, work: &Work, object: &str) -> Result<()> {
-        work.open(object, ApiMethod::List, Operation::Read).map(drop)
+        work.open(object, ApiMethod::List, Operation::Read)
+            .map(drop)
     }
 
     /// Answers a list or query.
@@ -87,7 +88,13 @@ impl Engine {
         Ok(rows)
     }
 
-    async fn page(&self, work: &Work, plan: &Plan, mut rows: Vec<Row>, total: Option<i64>) -> Result<Page> {
+    async fn page(
+        &self,
+        work: &Work,
+        plan: &Plan,
+        mut rows: Vec<Row>,
+        total: Option<i64>,
+    ) -> Result<Page> {
         let limit = usize::try_from(plan.limit).unwrap_or(usize::MAX);
         let mut more = rows.len() > limit;
         rows.truncate(limit);
@@ -130,8 +137,13 @@ impl Engine {
             }
         }
         if !pending.is_empty() {
-            let cells: Vec<&[Cell]> = pending.iter().map(|(_, _, cells)| cells.as_slice()).collect();
-            let jsons = self.expand_rows(work, &plan.columns, &cells, &plan.expand).await?;
+            let cells: Vec<&[Cell]> = pending
+                .iter()
+                .map(|(_, _, cells)| cells.as_slice())
+                .collect();
+            let jsons = self
+                .expand_rows(work, &plan.columns, &cells, &plan.expand)
+                .await?;
             for ((id, version, _), json) in pending.into_iter().zip(jsons) {
                 records.push(Record { id, version, json });
             }
@@ -143,7 +155,14 @@ impl Engine {
     ///
     /// # Errors
     /// NOT_FOUND also for a record that the caller may not see.
-    pub async fn get(&self, work: &Work, object: &str, id: &str, select: &str, expand: &str) -> Result<Record> {
+    pub async fn get(
+        &self,
+        work: &Work,
+        object: &str,
+        id: &str,
+        select: &str,
+        expand: &str,
+    ) -> Result<Record> {
         let grant = Arc::new(work.open(object, ApiMethod::Get, Operation::Read)?);
         let (select, expand) = query::for_get(select, expand)?;
         let plan = query::project(select.as_deref(), &expand, &grant, work)?;
@@ -170,7 +189,12 @@ impl Engine {
     }
 
     /// The cells of one row that the grant reaches.
-    pub(super) async fn row(&self, grant: &Grant, id: &str, columns: &[ColumnRef]) -> Result<Option<Vec<Cell>>> {
+    pub(super) async fn row(
+        &self,
+        grant: &Grant,
+        id: &str,
+        columns: &[ColumnRef],
+    ) -> Result<Option<Vec<Cell>>> {
         let dialect = self.db.dialect();
         let statement = select::by_id(grant, id, columns, dialect);
         let storages: Vec<_> = columns.iter().map(|column| column.storage).collect();
@@ -212,7 +236,10 @@ impl RowReader {
         let columns = plan.fetch_columns();
         let position = |name: &str| columns.iter().position(|column| column.field.name == name);
         let order = plan.cursor_positions();
-        let keys = columns.iter().map(|column| key(&column.field.name)).collect();
+        let keys = columns
+            .iter()
+            .map(|column| key(&column.field.name))
+            .collect();
         Self {
             id: position("id"),
             version: position("version"),
@@ -253,7 +280,11 @@ impl RowReader {
             id,
             version,
             body,
-            keys: self.order.iter().map(|index| cell(*index)).collect::<Result<_, _>>()?,
+            keys: self
+                .order
+                .iter()
+                .map(|index| cell(*index))
+                .collect::<Result<_, _>>()?,
         })
     }
 }

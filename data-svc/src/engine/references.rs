@@ -48,7 +48,9 @@ impl Engine {
             return Ok(locked);
         }
         for (name, target, ids) in prepare::references(schema, cells) {
-            let Some(field) = schema.field(name) else { continue };
+            let Some(field) = schema.field(name) else {
+                continue;
+            };
             let Some(target_schema) = work.registry.schema(target) else {
                 problems.push(prepare::reference_not_found(field, target, &ids[0]));
                 continue;
@@ -69,7 +71,9 @@ impl Engine {
         let statement = select::matching_ids(grant, &Predicate::True, ids, self.db.dialect());
         let found = self
             .db
-            .query(statement, |row| Ok(row.text(0)?.unwrap_or_default().to_owned()))
+            .query(statement, |row| {
+                Ok(row.text(0)?.unwrap_or_default().to_owned())
+            })
             .await?;
         Ok(found.into_iter().collect())
     }
@@ -135,7 +139,12 @@ impl Engine {
     }
 
     /// Nobody assigns rights that they lack (spec/security.md §3).
-    pub(super) fn check_assignment(&self, work: &Work, schema: &Schema, cells: &[Cell]) -> Result<()> {
+    pub(super) fn check_assignment(
+        &self,
+        work: &Work,
+        schema: &Schema,
+        cells: &[Cell],
+    ) -> Result<()> {
         let Principal::User(identity) = &work.principal else {
             return Ok(());
         };
@@ -147,7 +156,8 @@ impl Engine {
             .and_then(|position| cells[position].as_text())
         else {
             // A position may carry any set tomorrow: only administrators give positions.
-            return Err(Error::denied("Only an administrator may assign positions").with("object", schema.name()));
+            return Err(Error::denied("Only an administrator may assign positions")
+                .with("object", schema.name()));
         };
         let covered = work
             .registry
@@ -156,16 +166,29 @@ impl Engine {
         if covered {
             Ok(())
         } else {
-            Err(Error::denied(format!("Not allowed to assign `{name}`: it grants more than you hold"))
-                .with("object", schema.name())
-                .with("subject", name))
+            Err(Error::denied(format!(
+                "Not allowed to assign `{name}`: it grants more than you hold"
+            ))
+            .with("object", schema.name())
+            .with("subject", name))
         }
     }
 
     /// The last holder of `admin_full_access` keeps it.
-    pub(super) async fn check_last_admin(&self, work: &Work, schema: &Arc<Schema>, row: &[Cell]) -> Result<()> {
-        let text = |field: &str| schema.position(field).and_then(|position| row[position].as_text());
-        if schema.name() != "sys_user_permission_set" || text("permission_set") != Some(ADMIN_PERMISSION_SET) {
+    pub(super) async fn check_last_admin(
+        &self,
+        work: &Work,
+        schema: &Arc<Schema>,
+        row: &[Cell],
+    ) -> Result<()> {
+        let text = |field: &str| {
+            schema
+                .position(field)
+                .and_then(|position| row[position].as_text())
+        };
+        if schema.name() != "sys_user_permission_set"
+            || text("permission_set") != Some(ADMIN_PERMISSION_SET)
+        {
             return Ok(());
         }
         let statement = mesh::db::Statement::new(
@@ -175,7 +198,11 @@ impl Engine {
         .bind(ADMIN_PERMISSION_SET)
         .bind(text("user_id").unwrap_or_default())
         .bind(false);
-        let others = self.db.query_one(statement, |row| row.int(0)).await?.unwrap_or_default();
+        let others = self
+            .db
+            .query_one(statement, |row| row.int(0))
+            .await?
+            .unwrap_or_default();
         if others == 0 && matches!(work.principal, Principal::User(_)) {
             return Err(Error::new(
                 Reason::InvalidState,
@@ -189,7 +216,10 @@ impl Engine {
 
 /// Whether an identity holds everything that a permission set grants.
 fn covers(identity: &Identity, registry: &Registry, set: &PermissionSet) -> bool {
-    let keys = set.system_permissions.iter().all(|key| identity.has_permission(key));
+    let keys = set
+        .system_permissions
+        .iter()
+        .all(|key| identity.has_permission(key));
     let bits = registry.schemas().all(|schema| {
         let given = crate::domain::rights::merge(&[set], schema, &[]);
         let held = registry.rights(identity, schema);
@@ -223,7 +253,12 @@ pub(super) async fn delete(
 async fn remove(tx: &mut Tx, job: &write::Delete, change: &Change) -> Result<bool> {
     let removed = if job.schema.object.soft_delete && job.schema.column("deleted_at").is_some() {
         let mut after = job.before.clone();
-        put(&job.schema, &mut after, "deleted_at", Cell::DateTime(change.now()));
+        put(
+            &job.schema,
+            &mut after,
+            "deleted_at",
+            Cell::DateTime(change.now()),
+        );
         stamp(&job.schema, &mut after, change);
         let update = write::Update {
             schema: Arc::clone(&job.schema),
@@ -305,7 +340,9 @@ fn behavior(column: &Column) -> DeleteBehavior {
     match (column.field.field_type, column.field.delete_behavior) {
         (FieldType::MasterDetail, DeleteBehavior::Restrict) => DeleteBehavior::Restrict,
         (FieldType::MasterDetail, _) => DeleteBehavior::Cascade,
-        (_, DeleteBehavior::SetNull) if column.field.required && column.storage != Storage::Json => {
+        (_, DeleteBehavior::SetNull)
+            if column.field.required && column.storage != Storage::Json =>
+        {
             DeleteBehavior::Restrict
         }
         (_, declared) => declared,
@@ -332,7 +369,10 @@ async fn unlink(
     change: &Change,
 ) -> Result<()> {
     let mut after = before.clone();
-    let cell = match schema.position(&column.field.name).map(|position| &before[position]) {
+    let cell = match schema
+        .position(&column.field.name)
+        .map(|position| &before[position])
+    {
         Some(Cell::Json(list)) => {
             let mut members: Vec<String> = serde_json::from_str(list).unwrap_or_default();
             members.retain(|member| member != id);
@@ -352,7 +392,15 @@ async fn unlink(
         references: Vec::new(),
     };
     if write::update(tx, &job).await? {
-        write::trace(tx, change, schema, &job.id, Some(&job.before), Some(&job.after)).await?;
+        write::trace(
+            tx,
+            change,
+            schema,
+            &job.id,
+            Some(&job.before),
+            Some(&job.after),
+        )
+        .await?;
     }
     Ok(())
 }

@@ -198,7 +198,10 @@ async fn reference(
 ) -> Result<Option<Value>> {
     let key = match value {
         Value::Null => return Ok(Some(Value::Null)),
-        Value::Object(map) => map.get("externalId").or_else(|| map.get("id")).and_then(Value::as_str),
+        Value::Object(map) => map
+            .get("externalId")
+            .or_else(|| map.get("id"))
+            .and_then(Value::as_str),
         Value::String(text) => Some(text.as_str()),
         _ => None,
     };
@@ -207,7 +210,9 @@ async fn reference(
     };
     let natural = keys.get(target).copied().unwrap_or("name");
     for field in [natural, "id"] {
-        if let Some((id, _)) = find(engine, work, schema, field, &Value::String(key.to_owned())).await? {
+        if let Some((id, _)) =
+            find(engine, work, schema, field, &Value::String(key.to_owned())).await?
+        {
             return Ok(Some(Value::String(id)));
         }
     }
@@ -238,7 +243,10 @@ async fn find(
     let found = engine
         .db
         .query_opt(statement, |row| {
-            Ok((row.text(0)?.unwrap_or_default().to_owned(), row.int(1)?.unwrap_or_default()))
+            Ok((
+                row.text(0)?.unwrap_or_default().to_owned(),
+                row.int(1)?.unwrap_or_default(),
+            ))
         })
         .await?;
     Ok(found)
@@ -252,7 +260,10 @@ async fn put(
     outcome: &mut Outcome,
 ) -> Result<()> {
     let Some(schema) = work.registry.schema(&seed.object) else {
-        outcome.warnings.push(format!("{}: there is no object `{}`", seed.name, seed.object));
+        outcome.warnings.push(format!(
+            "{}: there is no object `{}`",
+            seed.name, seed.object
+        ));
         return Ok(());
     };
     let known = match record.get(&seed.external_id) {
@@ -267,19 +278,26 @@ async fn put(
             .await
             .map(|_| outcome.updated += 1),
         (SeedMode::Insert, Some(_)) => return Ok(()),
-        (SeedMode::Insert | SeedMode::Upsert | SeedMode::Replace | SeedMode::Ignore, None) => engine
-            .create(work, &seed.object, body.as_bytes())
-            .await
-            .map(|_| outcome.inserted += 1),
+        (SeedMode::Insert | SeedMode::Upsert | SeedMode::Replace | SeedMode::Ignore, None) => {
+            engine
+                .create(work, &seed.object, body.as_bytes())
+                .await
+                .map(|_| outcome.inserted += 1)
+        }
     };
     if let Err(error) = result {
-        if error.reason() == mesh::error::Reason::Internal || error.reason() == mesh::error::Reason::ServiceUnavailable {
+        if error.reason() == mesh::error::Reason::Internal
+            || error.reason() == mesh::error::Reason::ServiceUnavailable
+        {
             return Err(error);
         }
         let key = record.get(&seed.external_id).unwrap_or(&Value::Null);
-        outcome
-            .warnings
-            .push(format!("{}: {} {key}: {}", seed.name, seed.object, error.message()));
+        outcome.warnings.push(format!(
+            "{}: {} {key}: {}",
+            seed.name,
+            seed.object,
+            error.message()
+        ));
     }
     Ok(())
 }
@@ -345,9 +363,11 @@ pub async fn load_data_set(
     engine
         .db
         .write::<_, Error, _>(move |tx| {
-            let statement = Statement::new("INSERT INTO om_data_set (name, loaded_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(name)
-                .bind(clock::now());
+            let statement = Statement::new(
+                "INSERT INTO om_data_set (name, loaded_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(name)
+            .bind(clock::now());
             async move {
                 tx.execute(statement).await?;
                 Ok(())

@@ -4,7 +4,11 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use mesh::{Error, FieldViolation, Result, db::{DbError, Tx}, error::Reason};
+use mesh::{
+    Error, FieldViolation, Result,
+    db::{DbError, Tx},
+    error::Reason,
+};
 use metadata::{ApiMethod, FieldType};
 
 use super::{
@@ -71,7 +75,12 @@ impl Engine {
     }
 
     /// Checks a body against everything that does not need the transaction.
-    pub(super) async fn prepare_create(&self, work: &Work, grant: &Grant, body: Body) -> Result<NewRow> {
+    pub(super) async fn prepare_create(
+        &self,
+        work: &Work,
+        grant: &Grant,
+        body: Body,
+    ) -> Result<NewRow> {
         let schema = Arc::clone(&grant.schema);
         let writer = writer(work);
         let Payload {
@@ -85,14 +94,20 @@ impl Engine {
         prepare::apply_defaults(&schema, &mut cells, &scope, &mut problems);
         stamp_new(work, &schema, &mut cells, writer)?;
         prepare::check_required(&schema, &cells, &mut problems);
-        let references = self.check_references(work, &schema, &cells, writer, &mut problems).await?;
+        let references = self
+            .check_references(work, &schema, &cells, writer, &mut problems)
+            .await?;
         if !problems.is_empty() {
             return Err(prepare::invalid(&schema, problems));
         }
         password::hash(&schema, &mut cells).await?;
         let id = id.unwrap_or_else(mesh::id::new);
         cells.set(&schema, "id", Cell::Text(id.clone()));
-        let cells: Vec<Cell> = cells.0.into_iter().map(|cell| cell.unwrap_or(Cell::Null)).collect();
+        let cells: Vec<Cell> = cells
+            .0
+            .into_iter()
+            .map(|cell| cell.unwrap_or(Cell::Null))
+            .collect();
         self.check_assignment(work, &schema, &cells)?;
         if !grant.check.matches(&schema, &cells) && !self.related_fits(grant, &cells).await? {
             return Err(not_allowed(&schema, "create a record like this"));
@@ -111,7 +126,14 @@ impl Engine {
     ///
     /// # Errors
     /// As spec/data-api.md §4, §6 and §13.
-    pub async fn update(&self, work: &Work, object: &str, id: &str, body: &[u8], if_match: &str) -> Result<Record> {
+    pub async fn update(
+        &self,
+        work: &Work,
+        object: &str,
+        id: &str,
+        body: &[u8],
+        if_match: &str,
+    ) -> Result<Record> {
         let edit = work.open(object, ApiMethod::Update, Operation::Edit)?;
         let body = Body::parse(body)?;
         let schema = Arc::clone(&edit.schema);
@@ -123,10 +145,15 @@ impl Engine {
                 "id cannot be changed; leave it out",
             )]));
         }
-        let token = payload.expected_version.clone().unwrap_or_else(|| if_match.to_owned());
+        let token = payload
+            .expected_version
+            .clone()
+            .unwrap_or_else(|| if_match.to_owned());
         for _ in 0..ATTEMPTS {
             let columns: Vec<ColumnRef> = schema.columns.clone();
-            let before = self.reach(work, &edit, Operation::Edit, id, &columns).await?;
+            let before = self
+                .reach(work, &edit, Operation::Edit, id, &columns)
+                .await?;
             self.check_version(work, &schema, &columns, &before, id, &token)?;
             if payload.cells.0.iter().all(Option::is_none) && payload.problems.is_empty() {
                 return self.answer(work, &schema, &before);
@@ -174,7 +201,11 @@ impl Engine {
                 cells.0[position] = None;
             }
         }
-        if !grant.transfer && ["owner_id", "organization_id"].iter().any(|field| cells.get(schema, field).is_some()) {
+        if !grant.transfer
+            && ["owner_id", "organization_id"]
+                .iter()
+                .any(|field| cells.get(schema, field).is_some())
+        {
             return Err(not_allowed(schema, "change the owner or the organisation"));
         }
         prepare::check_required(schema, &cells, &mut problems);
@@ -193,7 +224,12 @@ impl Engine {
         }
         set(schema, &mut after, "updated_at", Cell::DateTime(work.now));
         if let Some(user) = work.principal.user_id() {
-            set(schema, &mut after, "updated_by", Cell::Text(user.to_owned()));
+            set(
+                schema,
+                &mut after,
+                "updated_by",
+                Cell::Text(user.to_owned()),
+            );
         }
         if schema.is_versioned() {
             let version = version_of(&schema.columns, before);
@@ -209,7 +245,13 @@ impl Engine {
     ///
     /// # Errors
     /// As spec/data-api.md §5, §6.
-    pub async fn delete(&self, work: &Work, object: &str, id: &str, token: &str) -> Result<Deleted> {
+    pub async fn delete(
+        &self,
+        work: &Work,
+        object: &str,
+        id: &str,
+        token: &str,
+    ) -> Result<Deleted> {
         let grant = work.open(object, ApiMethod::Delete, Operation::Delete)?;
         let schema = Arc::clone(&grant.schema);
         for _ in 0..ATTEMPTS {
@@ -230,8 +272,10 @@ impl Engine {
             let deleted = self
                 .db
                 .write(move |tx| {
-                    let (job, change, registry) = (Arc::clone(&job), Arc::clone(&change), Arc::clone(&registry));
-                    async move { super::references::delete(tx, &registry, &job, &change).await }.boxed()
+                    let (job, change, registry) =
+                        (Arc::clone(&job), Arc::clone(&change), Arc::clone(&registry));
+                    async move { super::references::delete(tx, &registry, &job, &change).await }
+                        .boxed()
                 })
                 .await?;
             if deleted {
@@ -291,7 +335,9 @@ impl Engine {
         let current = if bare.bytes().all(|byte| byte.is_ascii_digit()) {
             version.to_string()
         } else {
-            updated_at.map_or_else(String::new, |cell| cell.to_json().as_str().unwrap_or_default().to_owned())
+            updated_at.map_or_else(String::new, |cell| {
+                cell.to_json().as_str().unwrap_or_default().to_owned()
+            })
         };
         let shown = self.answer(work, schema, row).ok();
         let record: serde_json::Value = shown
@@ -309,13 +355,20 @@ impl Engine {
     }
 
     /// The record as the caller may read it. A caller who may write but not read gets its id.
-    pub(super) fn answer(&self, work: &Work, schema: &Arc<Schema>, cells: &[Cell]) -> Result<Record> {
+    pub(super) fn answer(
+        &self,
+        work: &Work,
+        schema: &Arc<Schema>,
+        cells: &[Cell],
+    ) -> Result<Record> {
         let read = work.grant(schema, Operation::Read);
         let (mut columns, mut shown) = (Vec::new(), Vec::new());
         for (column, cell) in schema.columns.iter().zip(cells) {
             let name = column.field.name.as_str();
-            let secret = matches!(column.field.field_type, FieldType::Password | FieldType::Secret)
-                || column.field.internal
+            let secret = matches!(
+                column.field.field_type,
+                FieldType::Password | FieldType::Secret
+            ) || column.field.internal
                 || name == "deleted_at";
             let readable = match &read {
                 Ok(grant) => grant.can_read(name),
@@ -355,7 +408,11 @@ pub(super) async fn apply_create(tx: &mut Tx, row: &NewRow, change: &Change) -> 
 }
 
 /// Applies an update; `None` when the row moved since it was read.
-async fn apply_update(tx: &mut Tx, job: &write::Update, change: &Change) -> Result<Option<Vec<Cell>>> {
+async fn apply_update(
+    tx: &mut Tx,
+    job: &write::Update,
+    change: &Change,
+) -> Result<Option<Vec<Cell>>> {
     write::lock_references(tx, &job.references).await?;
     let changed = write::update(tx, job)
         .await
@@ -363,7 +420,15 @@ async fn apply_update(tx: &mut Tx, job: &write::Update, change: &Change) -> Resu
     if !changed {
         return Ok(None);
     }
-    write::trace(tx, change, &job.schema, &job.id, Some(&job.before), Some(&job.after)).await?;
+    write::trace(
+        tx,
+        change,
+        &job.schema,
+        &job.id,
+        Some(&job.before),
+        Some(&job.after),
+    )
+    .await?;
     Ok(Some(job.after.clone()))
 }
 
@@ -389,7 +454,9 @@ fn constraint(error: DbError, schema: &Schema, cells: &[Cell]) -> Error {
             .with("object", schema.name());
             match fields.as_slice() {
                 [field] => {
-                    let value = schema.position(field).map(|position| cells[position].to_json());
+                    let value = schema
+                        .position(field)
+                        .map(|position| cells[position].to_json());
                     error
                         .with("field", *field)
                         .with("value", value.unwrap_or_default())
@@ -413,8 +480,11 @@ fn check_transfer(work: &Work, grant: &Grant, cells: &Cells) -> Result<()> {
     for (field, own) in own {
         match cells.get(&grant.schema, field) {
             Some(Cell::Text(given)) if Some(given.as_str()) != own => {
-                return Err(not_allowed(&grant.schema, "create a record for another owner or organisation")
-                    .with("field", field));
+                return Err(not_allowed(
+                    &grant.schema,
+                    "create a record for another owner or organisation",
+                )
+                .with("field", field));
             }
             _ => {}
         }
@@ -424,7 +494,10 @@ fn check_transfer(work: &Work, grant: &Grant, cells: &Cells) -> Result<()> {
 
 /// Sets what only the server decides about a new record.
 fn stamp_new(work: &Work, schema: &Schema, cells: &mut Cells, writer: Writer) -> Result<()> {
-    let user = work.principal.user_id().map_or(Cell::Null, |id| Cell::Text(id.to_owned()));
+    let user = work
+        .principal
+        .user_id()
+        .map_or(Cell::Null, |id| Cell::Text(id.to_owned()));
     let mut put = |field: &str, cell: Cell| {
         let given = cells.get(schema, field).is_some_and(|cell| !cell.is_null());
         // The system may bring history along.
@@ -441,7 +514,11 @@ fn stamp_new(work: &Work, schema: &Schema, cells: &mut Cells, writer: Writer) ->
     if cells.get(schema, "owner_id").is_none_or(Cell::is_null) {
         cells.set(schema, "owner_id", user);
     }
-    if schema.object.tenancy && cells.get(schema, "organization_id").is_none_or(Cell::is_null) {
+    if schema.object.tenancy
+        && cells
+            .get(schema, "organization_id")
+            .is_none_or(Cell::is_null)
+    {
         let organization = match &work.principal {
             Principal::User(identity) => identity.organization_id.clone().ok_or_else(|| {
                 Error::denied("You act in no organisation").with("reason", "NO_ORGANIZATION")
@@ -474,7 +551,8 @@ fn set(schema: &Schema, cells: &mut [Cell], field: &str, cell: Cell) {
 }
 
 fn not_allowed(schema: &Schema, what: &str) -> Error {
-    Error::denied(format!("Not allowed to {what} of {}", schema.name())).with("object", schema.name())
+    Error::denied(format!("Not allowed to {what} of {}", schema.name()))
+        .with("object", schema.name())
 }
 
 fn moved(schema: &Schema, id: &str) -> Error {
@@ -490,4 +568,3 @@ fn moved(schema: &Schema, id: &str) -> Error {
 pub(super) fn is_assignment(schema: &Schema) -> bool {
     ASSIGNMENTS.contains(&schema.name())
 }
-

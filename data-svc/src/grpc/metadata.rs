@@ -3,8 +3,9 @@
 use mesh::{Ctx, Error, Result};
 use metadata::ItemType;
 use proto::data::v1::{
-    GetMetadataItemRequest, GetMetadataItemResponse, ListMetadataItemsRequest, ListMetadataItemsResponse,
-    ListMetadataTypesRequest, ListMetadataTypesResponse, MetadataType, metadata_service_server::MetadataService,
+    GetMetadataItemRequest, GetMetadataItemResponse, ListMetadataItemsRequest,
+    ListMetadataItemsResponse, ListMetadataTypesRequest, ListMetadataTypesResponse, MetadataType,
+    metadata_service_server::MetadataService,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tonic::{Request, Response, Status};
@@ -43,7 +44,8 @@ impl MetadataService for Metadata {
                 supports_versioning: item_type.overlay_allowed(),
                 load_order: u32::try_from(order).unwrap_or(u32::MAX),
                 schema_id: format!("objectmesh.metadata.{}", item_type.as_str()),
-                count: u32::try_from(introspect::items(&work, *item_type).count()).unwrap_or(u32::MAX),
+                count: u32::try_from(introspect::items(&work, *item_type).count())
+                    .unwrap_or(u32::MAX),
             })
             .collect();
         Ok(Response::new(ListMetadataTypesResponse {
@@ -118,7 +120,11 @@ impl MetadataService for Metadata {
 
 fn item_type(word: &str) -> Result<ItemType> {
     ItemType::from_str_loose(word).ok_or_else(|| {
-        Error::not_found("UNKNOWN_TYPE", format!("There is no metadata type `{word}`")).with("type", word)
+        Error::not_found(
+            "UNKNOWN_TYPE",
+            format!("There is no metadata type `{word}`"),
+        )
+        .with("type", word)
     })
 }
 

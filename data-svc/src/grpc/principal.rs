@@ -2,8 +2,8 @@
 
 use mesh::{Ctx, Error, Result};
 use proto::data::v1::{
-    RemovePrincipalRequest, RemovePrincipalResponse, ResolvePrincipalRequest, ResolvePrincipalResponse,
-    principal_service_server::PrincipalService,
+    RemovePrincipalRequest, RemovePrincipalResponse, ResolvePrincipalRequest,
+    ResolvePrincipalResponse, principal_service_server::PrincipalService,
 };
 use tonic::{Request, Response, Status};
 
@@ -26,7 +26,9 @@ impl PrincipalService for Principals {
         let profile = request
             .profile
             .filter(|profile| !profile.id.is_empty())
-            .ok_or_else(|| Error::validation("INVALID_REQUEST", "The profile must name the user"))?;
+            .ok_or_else(|| {
+                Error::validation("INVALID_REQUEST", "The profile must name the user")
+            })?;
         let rights = principal::resolve(
             &self.engine,
             &principal::Profile {

@@ -3,9 +3,10 @@
 use mesh::{Ctx, Result};
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use proto::data::v1::{
-    CreateRecordRequest, CreateRecordResponse, DeleteRecordRequest, DeleteRecordResponse, GetRecordRequest,
-    GetRecordResponse, ListRecordsRequest, ListRecordsResponse, QueryRecordsRequest, QueryRecordsResponse,
-    Record as Wire, UpdateRecordRequest, UpdateRecordResponse, record::Body, record_service_server::RecordService,
+    CreateRecordRequest, CreateRecordResponse, DeleteRecordRequest, DeleteRecordResponse,
+    GetRecordRequest, GetRecordResponse, ListRecordsRequest, ListRecordsResponse,
+    QueryRecordsRequest, QueryRecordsResponse, Record as Wire, UpdateRecordRequest,
+    UpdateRecordResponse, record::Body, record_service_server::RecordService,
 };
 use tonic::{Request, Response, Status};
 
@@ -34,7 +35,11 @@ impl RecordService for Records {
         let query = query::from_list_request(&request)?;
         let page = self.engine.list(&work, &request.object, query).await?;
         Ok(Response::new(ListRecordsResponse {
-            items: page.items.into_iter().map(|record| wire(&ctx, record)).collect(),
+            items: page
+                .items
+                .into_iter()
+                .map(|record| wire(&ctx, record))
+                .collect(),
             total: page.total,
             next_cursor: page.next_cursor,
         }))
@@ -51,19 +56,32 @@ impl RecordService for Records {
         let query = query::from_body(&request.object, &request.query)?;
         let page = self.engine.list(&work, &request.object, query).await?;
         Ok(Response::new(QueryRecordsResponse {
-            items: page.items.into_iter().map(|record| wire(&ctx, record)).collect(),
+            items: page
+                .items
+                .into_iter()
+                .map(|record| wire(&ctx, record))
+                .collect(),
             total: page.total,
             next_cursor: page.next_cursor,
         }))
     }
 
-    async fn get_record(&self, request: Request<GetRecordRequest>) -> Result<Response<GetRecordResponse>, Status> {
+    async fn get_record(
+        &self,
+        request: Request<GetRecordRequest>,
+    ) -> Result<Response<GetRecordResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
         let work = self.engine.work(&ctx)?;
         let record = self
             .engine
-            .get(&work, &request.object, &request.id, &request.select, &request.expand)
+            .get(
+                &work,
+                &request.object,
+                &request.id,
+                &request.select,
+                &request.expand,
+            )
             .await?;
         Ok(Response::new(GetRecordResponse {
             record: Some(wire(&ctx, record)),
@@ -79,7 +97,12 @@ impl RecordService for Records {
         let work = self.engine.work(&ctx)?;
         let record = self
             .engine
-            .create_once(&work, &request.object, &request.record, &request.idempotency_key)
+            .create_once(
+                &work,
+                &request.object,
+                &request.record,
+                &request.idempotency_key,
+            )
             .await?;
         Ok(Response::new(CreateRecordResponse {
             record: Some(wire(&ctx, record)),
@@ -95,7 +118,13 @@ impl RecordService for Records {
         let work = self.engine.work(&ctx)?;
         let record = self
             .engine
-            .update(&work, &request.object, &request.id, &request.patch, &request.if_match)
+            .update(
+                &work,
+                &request.object,
+                &request.id,
+                &request.patch,
+                &request.if_match,
+            )
             .await?;
         Ok(Response::new(UpdateRecordResponse {
             record: Some(wire(&ctx, record)),
@@ -114,7 +143,10 @@ impl RecordService for Records {
         } else {
             &request.expected_version
         };
-        let deleted = self.engine.delete(&work, &request.object, &request.id, token).await?;
+        let deleted = self
+            .engine
+            .delete(&work, &request.object, &request.id, token)
+            .await?;
         Ok(Response::new(DeleteRecordResponse {
             object: deleted.object,
             id: deleted.id,
@@ -140,7 +172,10 @@ fn wire(ctx: &Ctx, record: Record) -> Wire {
 fn fields(json: &[u8]) -> Struct {
     match serde_json::from_slice(json) {
         Ok(serde_json::Value::Object(map)) => Struct {
-            fields: map.into_iter().map(|(key, value)| (key, to_value(value))).collect(),
+            fields: map
+                .into_iter()
+                .map(|(key, value)| (key, to_value(value)))
+                .collect(),
         },
         _ => Struct::default(),
     }
@@ -156,7 +191,10 @@ fn to_value(json: serde_json::Value) -> Value {
             values: list.into_iter().map(to_value).collect(),
         }),
         serde_json::Value::Object(map) => Kind::StructValue(Struct {
-            fields: map.into_iter().map(|(key, value)| (key, to_value(value))).collect(),
+            fields: map
+                .into_iter()
+                .map(|(key, value)| (key, to_value(value)))
+                .collect(),
         }),
     };
     Value { kind: Some(kind) }

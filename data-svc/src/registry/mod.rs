@@ -69,12 +69,15 @@ impl Registry {
         let mut permission_sets = HashMap::new();
         for package in &packages {
             for item in &package.items {
-                items.entry(item.item_type.as_str()).or_default().push(Item {
-                    name: item.name.clone(),
-                    package_id: package.id.clone(),
-                    value: item.value.clone(),
-                    hash: item.hash.clone(),
-                });
+                items
+                    .entry(item.item_type.as_str())
+                    .or_default()
+                    .push(Item {
+                        name: item.name.clone(),
+                        package_id: package.id.clone(),
+                        value: item.value.clone(),
+                        hash: item.hash.clone(),
+                    });
             }
             for set in &package.permission_sets {
                 // A later package may not redefine what a set of an earlier one grants.
@@ -95,10 +98,13 @@ impl Registry {
         for schema in schemas.values() {
             for column in &schema.columns {
                 if let Some(target) = &column.field.reference {
-                    referencing.entry(target.clone()).or_default().push(Reference {
-                        object: schema.name().to_owned(),
-                        field: column.field.name.clone(),
-                    });
+                    referencing
+                        .entry(target.clone())
+                        .or_default()
+                        .push(Reference {
+                            object: schema.name().to_owned(),
+                            field: column.field.name.clone(),
+                        });
                 }
             }
         }
@@ -178,7 +184,11 @@ impl Registry {
     #[must_use]
     pub fn rights(&self, identity: &Identity, schema: &Schema) -> Arc<Rights> {
         let key = (
-            format!("{}|{}", identity.permission_sets.join(","), identity.positions.join(",")),
+            format!(
+                "{}|{}",
+                identity.permission_sets.join(","),
+                identity.positions.join(",")
+            ),
             schema.name().to_owned(),
         );
         self.rights.get_with(key, || {
@@ -194,7 +204,9 @@ impl Registry {
     /// Items of a type, by name.
     #[must_use]
     pub fn items(&self, item_type: ItemType) -> &[Item] {
-        self.items.get(item_type.as_str()).map_or(&[], Vec::as_slice)
+        self.items
+            .get(item_type.as_str())
+            .map_or(&[], Vec::as_slice)
     }
 
     /// The fields of all objects that point to an object.
@@ -207,5 +219,6 @@ impl Registry {
 /// The answer for an object that is not there, or not shown.
 #[must_use]
 pub fn object_not_found(object: &str) -> Error {
-    Error::not_found("OBJECT_NOT_FOUND", format!("There is no object `{object}`")).with("object", object)
+    Error::not_found("OBJECT_NOT_FOUND", format!("There is no object `{object}`"))
+        .with("object", object)
 }

@@ -99,12 +99,19 @@ impl Catalog {
                 .boxed()
             })
             .await?;
-        anyhow::ensure!(published, "another process changed the metadata at the same time; try again");
+        anyhow::ensure!(
+            published,
+            "another process changed the metadata at the same time; try again"
+        );
         self.current.store(Arc::new(registry));
         let is_new = |package: &&Package| changed_ids.contains(&package.id);
         Ok(Installation {
             diagnostics,
-            seeds: packages.iter().filter(is_new).flat_map(|package| package.seeds.clone()).collect(),
+            seeds: packages
+                .iter()
+                .filter(is_new)
+                .flat_map(|package| package.seeds.clone())
+                .collect(),
         })
     }
 }

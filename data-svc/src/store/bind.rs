@@ -7,7 +7,11 @@ use rust_decimal::Decimal;
 use sea_query::{Expr, ExprTrait as _, Value as SeaValue, Values};
 use serde_json::Value as Json;
 
-use crate::domain::{cell::{self, Cell}, coerce, schema::Storage};
+use crate::domain::{
+    cell::{self, Cell},
+    coerce,
+    schema::Storage,
+};
 
 /// The bind value of a cell. A cell of another type than the column's becomes its NULL, which
 /// the write path rules out before.
@@ -66,7 +70,11 @@ pub fn cell_to_value(cell: &Cell, storage: Storage, dialect: Dialect) -> Value {
 }
 
 fn scaled(decimal: Decimal, scale: u32) -> i64 {
-    let end = if decimal.is_sign_negative() { i64::MIN } else { i64::MAX };
+    let end = if decimal.is_sign_negative() {
+        i64::MIN
+    } else {
+        i64::MAX
+    };
     coerce::scaled(&coerce::round(decimal, scale), scale).unwrap_or(end)
 }
 
@@ -137,7 +145,9 @@ fn bound(value: SeaValue) -> Value {
         SeaValue::TimeDate(date) => Value::Date(date),
         SeaValue::TimeTime(time) => Value::Time(time),
         SeaValue::TimeDateTimeWithTimeZone(moment) => Value::DateTime(moment),
-        SeaValue::TimeDateTime(moment) => Value::DateTime(moment.map(time::PrimitiveDateTime::assume_utc)),
+        SeaValue::TimeDateTime(moment) => {
+            Value::DateTime(moment.map(time::PrimitiveDateTime::assume_utc))
+        }
         SeaValue::Json(list) => Value::TextArray(match list.map(|list| *list) {
             Some(Json::Array(items)) => items
                 .into_iter()
@@ -156,7 +166,12 @@ fn bound(value: SeaValue) -> Value {
 ///
 /// # Errors
 /// [`DbError::Decode`] when the column holds something else.
-pub fn read_cell(row: &Row<'_>, index: usize, storage: Storage, dialect: Dialect) -> Result<Cell, DbError> {
+pub fn read_cell(
+    row: &Row<'_>,
+    index: usize,
+    storage: Storage,
+    dialect: Dialect,
+) -> Result<Cell, DbError> {
     let cell = match storage {
         Storage::Text => row.text(index)?.map(|text| Cell::Text(text.to_owned())),
         Storage::Integer => row.int(index)?.map(Cell::Integer),
@@ -185,11 +200,21 @@ pub fn write_json(
 ) -> Result<(), DbError> {
     let written = match storage {
         Storage::Text => row.text(index)?.map(|text| cell::write_text(out, text)),
-        Storage::Integer => row.int(index)?.map(|number| cell::write_display(out, &number)),
-        Storage::Double => row.double(index)?.map(|number| cell::write_double(out, number)),
-        Storage::Json => row.json(index)?.map(|text| out.extend_from_slice(text.as_bytes())),
+        Storage::Integer => row
+            .int(index)?
+            .map(|number| cell::write_display(out, &number)),
+        Storage::Double => row
+            .double(index)?
+            .map(|number| cell::write_double(out, number)),
+        Storage::Json => row
+            .json(index)?
+            .map(|text| out.extend_from_slice(text.as_bytes())),
         // The rest is small and owns no memory.
-        Storage::Decimal(_) | Storage::Boolean | Storage::Date | Storage::Time | Storage::DateTime => {
+        Storage::Decimal(_)
+        | Storage::Boolean
+        | Storage::Date
+        | Storage::Time
+        | Storage::DateTime => {
             read_cell(row, index, storage, dialect)?.write_json(out);
             Some(())
         }
@@ -200,7 +225,12 @@ pub fn write_json(
     Ok(())
 }
 
-fn decimal(row: &Row<'_>, index: usize, scale: u32, dialect: Dialect) -> Result<Option<Decimal>, DbError> {
+fn decimal(
+    row: &Row<'_>,
+    index: usize,
+    scale: u32,
+    dialect: Dialect,
+) -> Result<Option<Decimal>, DbError> {
     Ok(match dialect {
         Dialect::Sqlite => row
             .int(index)?

@@ -4,7 +4,9 @@
 //! bound; NULL never makes the answer unknown where a negation would turn it.
 
 use mesh::db::Dialect;
-use sea_query::{Alias, ColumnRef as SqlColumn, Expr, ExprTrait as _, Func, IntoColumnRef as _, Query};
+use sea_query::{
+    Alias, ColumnRef as SqlColumn, Expr, ExprTrait as _, Func, IntoColumnRef as _, Query,
+};
 
 use super::bind;
 use crate::domain::{
@@ -73,7 +75,13 @@ impl Builder {
         let Some(first) = parts.next() else {
             return constant(is_and);
         };
-        parts.fold(first, |folded, part| if is_and { folded.and(part) } else { folded.or(part) })
+        parts.fold(first, |folded, part| {
+            if is_and {
+                folded.and(part)
+            } else {
+                folded.or(part)
+            }
+        })
     }
 
     /// A test that may be unknown when the column is NULL.
@@ -124,12 +132,16 @@ impl Builder {
                 value.is_not_null()
             }
             // SQLite's own lower() folds ASCII only, and instr() knows no longest pattern.
-            (TextMatch::Contains, Dialect::Sqlite) => {
-                custom("instr(lower(?), ?) > 0", [value, Expr::val(lower)], self.dialect)
-            }
-            (TextMatch::Contains, Dialect::Postgres) => {
-                like(folded(value), &format!("%{}%", escaped(&lower)), self.dialect)
-            }
+            (TextMatch::Contains, Dialect::Sqlite) => custom(
+                "instr(lower(?), ?) > 0",
+                [value, Expr::val(lower)],
+                self.dialect,
+            ),
+            (TextMatch::Contains, Dialect::Postgres) => like(
+                folded(value),
+                &format!("%{}%", escaped(&lower)),
+                self.dialect,
+            ),
             (TextMatch::StartsWith, _) => starts_with(value, text),
             (TextMatch::EndsWith, Dialect::Sqlite) => custom(
                 "substr(?, -length(?)) = ?",
@@ -188,13 +200,21 @@ impl Builder {
             cell.write_json(&mut json);
             let json = String::from_utf8(json).ok();
             let path = bind::text_array(path.to_vec());
-            return custom("? #> ? = ?", [value(), path, bind::json_expr(json, self.dialect)], self.dialect);
+            return custom(
+                "? #> ? = ?",
+                [value(), path, bind::json_expr(json, self.dialect)],
+                self.dialect,
+            );
         }
         let path = || Expr::val(sqlite_path(path));
         let template = match cell {
             Cell::Text(_) => "(json_type(?, ?) = 'text' AND json_extract(?, ?) = ?)",
-            Cell::Boolean(true) => return custom("json_type(?, ?) = 'true'", [value(), path()], self.dialect),
-            Cell::Boolean(false) => return custom("json_type(?, ?) = 'false'", [value(), path()], self.dialect),
+            Cell::Boolean(true) => {
+                return custom("json_type(?, ?) = 'true'", [value(), path()], self.dialect);
+            }
+            Cell::Boolean(false) => {
+                return custom("json_type(?, ?) = 'false'", [value(), path()], self.dialect);
+            }
             _ => "(json_type(?, ?) IN ('integer', 'real') AND json_extract(?, ?) = ?)",
         };
         let operand = match cell {
@@ -204,7 +224,11 @@ impl Builder {
             // The resolver makes no other comparands here.
             _ => return constant(false),
         };
-        custom(template, [value(), path(), value(), path(), operand], self.dialect)
+        custom(
+            template,
+            [value(), path(), value(), path(), operand],
+            self.dialect,
+        )
     }
 
     /// Whether there is nothing at a path, or null.
@@ -268,7 +292,11 @@ pub(super) fn qualified(table: &str, column: &ColumnRef) -> SqlColumn {
 }
 
 /// Whether the text column holds one of these.
-pub(super) fn any_of(column: Expr, texts: impl IntoIterator<Item = String>, dialect: Dialect) -> Expr {
+pub(super) fn any_of(
+    column: Expr,
+    texts: impl IntoIterator<Item = String>,
+    dialect: Dialect,
+) -> Expr {
     let template = match dialect {
         Dialect::Sqlite => "? IN (SELECT value FROM json_each(?))",
         Dialect::Postgres => "? = ANY(?)",

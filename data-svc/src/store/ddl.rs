@@ -47,7 +47,8 @@ impl mesh::db::Retry for MigrateError {
 /// # Errors
 /// [`MigrateError`]; then nothing has changed.
 pub async fn migrate(db: &Db, registry: &Registry) -> Result<(), MigrateError> {
-    let schemas: std::sync::Arc<Vec<_>> = std::sync::Arc::new(registry.schemas().cloned().collect());
+    let schemas: std::sync::Arc<Vec<_>> =
+        std::sync::Arc::new(registry.schemas().cloned().collect());
     db.write(move |tx| {
         let schemas = std::sync::Arc::clone(&schemas);
         async move {
@@ -64,7 +65,9 @@ pub async fn migrate(db: &Db, registry: &Registry) -> Result<(), MigrateError> {
 }
 
 /// Table → column → type, as the database has them.
-async fn stored_columns(tx: &mut Tx) -> Result<BTreeMap<String, BTreeMap<String, String>>, DbError> {
+async fn stored_columns(
+    tx: &mut Tx,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, DbError> {
     let sql = match tx.dialect() {
         Dialect::Sqlite => {
             "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c \
@@ -107,7 +110,10 @@ async fn migrate_object(
         for column in &schema.columns {
             match stored.get(&column.name) {
                 None => {
-                    let sql = format!("ALTER TABLE {table} ADD COLUMN {}", addition(column, dialect));
+                    let sql = format!(
+                        "ALTER TABLE {table} ADD COLUMN {}",
+                        addition(column, dialect)
+                    );
                     tx.execute(Statement::new(sql)).await?;
                 }
                 Some(kind) if !same_type(kind, column.storage, dialect) => {
@@ -130,7 +136,11 @@ async fn migrate_object(
 
 /// A column as a new table has it.
 fn definition(column: &Column, dialect: Dialect) -> String {
-    let base = format!("{} {}", quote(&column.name), column_type(column.storage, dialect));
+    let base = format!(
+        "{} {}",
+        quote(&column.name),
+        column_type(column.storage, dialect)
+    );
     match column.field.name.as_str() {
         "id" => format!("{base} PRIMARY KEY"),
         "version" => format!("{base} NOT NULL DEFAULT 1"),
@@ -148,7 +158,10 @@ fn column_type(storage: Storage, dialect: Dialect) -> &'static str {
     match (storage, dialect) {
         // Both databases compare text by bytes.
         (Storage::Text, Dialect::Postgres) => "TEXT COLLATE \"C\"",
-        (Storage::Text | Storage::Json | Storage::Date | Storage::Time | Storage::DateTime, Dialect::Sqlite) => "TEXT",
+        (
+            Storage::Text | Storage::Json | Storage::Date | Storage::Time | Storage::DateTime,
+            Dialect::Sqlite,
+        ) => "TEXT",
         (Storage::Integer | Storage::Boolean | Storage::Decimal(_), Dialect::Sqlite) => "INTEGER",
         (Storage::Double, Dialect::Sqlite) => "REAL",
         (Storage::Integer, Dialect::Postgres) => "BIGINT",
@@ -182,7 +195,9 @@ fn indexes(schema: &Schema) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let live = match schema.column("deleted_at") {
         // A deleted record frees its unique values.
-        Some(column) if schema.object.soft_delete => format!(" WHERE {} IS NULL", quote(&column.name)),
+        Some(column) if schema.object.soft_delete => {
+            format!(" WHERE {} IS NULL", quote(&column.name))
+        }
         _ => String::new(),
     };
     let mut add = |unique: bool, columns: Vec<&str>| {
@@ -206,14 +221,26 @@ fn indexes(schema: &Schema) -> Vec<String> {
     if let Some(created) = schema.column("created_at") {
         add(false, vec![&created.name, "id"]);
     }
-    for column in schema.columns.iter().filter(|column| column.field.name != "id") {
+    for column in schema
+        .columns
+        .iter()
+        .filter(|column| column.field.name != "id")
+    {
         match column.field.unique {
             Unique::No => {}
-            Unique::Yes => add(true, organization.into_iter().chain([column.name.as_str()]).collect()),
+            Unique::Yes => add(
+                true,
+                organization
+                    .into_iter()
+                    .chain([column.name.as_str()])
+                    .collect(),
+            ),
             Unique::Global => add(true, vec![&column.name]),
         }
         let is_indexed = column.field.index
-            || (column.field.is_reference() && !column.field.is_multi_value() && !column.field.readonly)
+            || (column.field.is_reference()
+                && !column.field.is_multi_value()
+                && !column.field.readonly)
             || column.field.field_type == FieldType::Autonumber
             || column.field.name == "owner_id";
         if is_indexed && column.field.unique == Unique::No {
@@ -241,7 +268,11 @@ fn index_name(table: &str, unique: bool, columns: &[&str]) -> String {
         return name;
     }
     let hash = Sha256::digest(name.as_bytes());
-    let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{prefix}_{}_{hex}", &table[..table.len().min(40)])
 }
 

@@ -19,7 +19,8 @@ pub struct Installed {
 /// # Errors
 /// Those of the database.
 pub async fn all(db: &Db) -> Result<Vec<Installed>, DbError> {
-    let statement = Statement::new("SELECT id, version, artifact FROM om_package ORDER BY installed_at, id");
+    let statement =
+        Statement::new("SELECT id, version, artifact FROM om_package ORDER BY installed_at, id");
     db.query(statement, |row| {
         Ok(Installed {
             id: row.text(0)?.unwrap_or_default().to_owned(),
@@ -52,13 +53,16 @@ pub async fn put(tx: &mut Tx, package: &Installed, now: OffsetDateTime) -> Resul
 /// # Errors
 /// Those of the database.
 pub async fn head(db: &Db) -> Result<(u64, Option<OffsetDateTime>), DbError> {
-    let statement = Statement::new("SELECT revision, published_at FROM om_registry_head WHERE id = 1");
+    let statement =
+        Statement::new("SELECT revision, published_at FROM om_registry_head WHERE id = 1");
     let row = db
         .query_opt(statement, |row| {
             Ok((row.int(0)?.unwrap_or_default(), row.datetime(1)?))
         })
         .await?;
-    Ok(row.map_or((0, None), |(revision, at)| (u64::try_from(revision).unwrap_or(0), at)))
+    Ok(row.map_or((0, None), |(revision, at)| {
+        (u64::try_from(revision).unwrap_or(0), at)
+    }))
 }
 
 /// Moves the head from `from` to the next number. False when another replica moved it first.

@@ -4,8 +4,8 @@
 
 use mesh::db::{Dialect, Statement};
 use sea_query::{
-    Alias, Expr, ExprTrait as _, Func, NullOrdering, Order as Direction, PostgresQueryBuilder, Query,
-    SelectStatement, SqliteQueryBuilder, UnionType,
+    Alias, Expr, ExprTrait as _, Func, NullOrdering, Order as Direction, PostgresQueryBuilder,
+    Query, SelectStatement, SqliteQueryBuilder, UnionType,
 };
 
 use super::{bind, condition};
@@ -89,7 +89,12 @@ pub fn by_ids(grant: &Grant, ids: &[String], read: &[ColumnRef], dialect: Dialec
 
 /// Those of these ids whose rows the grant reaches and the filter fits.
 #[must_use]
-pub fn matching_ids(grant: &Grant, filter: &Predicate, ids: &[String], dialect: Dialect) -> Statement {
+pub fn matching_ids(
+    grant: &Grant,
+    filter: &Predicate,
+    ids: &[String],
+    dialect: Dialect,
+) -> Statement {
     let mut query = Query::select();
     query.expr(id_column());
     from(&mut query, grant, &grant.rows, dialect);
@@ -153,15 +158,23 @@ fn branch(plan: &Plan, after: Option<Expr>, dialect: Dialect) -> SelectStatement
 }
 
 /// Disjoint branches, each with its own limit: one `OR` instead would read the whole index.
-fn union(plan: &Plan, branches: Vec<SelectStatement>, rows: u64, dialect: Dialect) -> SelectStatement {
-    let mut members = branches.into_iter().enumerate().map(|(number, mut branch)| {
-        branch.limit(rows);
-        let alias = format!("_b{number}");
-        let mut member = Query::select();
-        columns(&mut member, &plan.fetch_columns(), &alias);
-        member.from_subquery(branch, Alias::new(&alias));
-        member
-    });
+fn union(
+    plan: &Plan,
+    branches: Vec<SelectStatement>,
+    rows: u64,
+    dialect: Dialect,
+) -> SelectStatement {
+    let mut members = branches
+        .into_iter()
+        .enumerate()
+        .map(|(number, mut branch)| {
+            branch.limit(rows);
+            let alias = format!("_b{number}");
+            let mut member = Query::select();
+            columns(&mut member, &plan.fetch_columns(), &alias);
+            member.from_subquery(branch, Alias::new(&alias));
+            member
+        });
     let mut query = Query::select();
     columns(&mut query, &plan.fetch_columns(), PAGE);
     if let Some(mut all) = members.next() {
@@ -206,7 +219,11 @@ fn keyset(order: &[Order], cells: &[Cell], dialect: Dialect) -> Vec<Option<Expr>
         if cell.is_null() {
             // Descending, NULLs came first: all that has a value follows. Ascending, nothing does.
             if key.descending {
-                branches.push(after_equal(&keys[..start], column(key).is_not_null(), dialect));
+                branches.push(after_equal(
+                    &keys[..start],
+                    column(key).is_not_null(),
+                    dialect,
+                ));
             }
             start += 1;
             continue;
@@ -216,7 +233,11 @@ fn keyset(order: &[Order], cells: &[Cell], dialect: Dialect) -> Vec<Option<Expr>
             .take_while(|(other, cell)| other.descending == key.descending && !cell.is_null())
             .count();
         let end = start + run;
-        branches.push(after_equal(&keys[..start], beyond(&keys[start..end], dialect), dialect));
+        branches.push(after_equal(
+            &keys[..start],
+            beyond(&keys[start..end], dialect),
+            dialect,
+        ));
         if !key.descending {
             for index in start..end {
                 let (key, _) = keys[index];

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use mesh::{Result, db::{DbError, Dialect, Statement, Tx, Value}};
+use mesh::{
+    Result,
+    db::{DbError, Dialect, Statement, Tx, Value},
+};
 use metadata::FieldType;
 use sea_query::{Alias, Condition, Expr, ExprTrait as _, Query};
 use time::OffsetDateTime;
@@ -147,7 +150,11 @@ pub struct Autonumber {
 /// Those of the database.
 pub async fn insert(tx: &mut Tx, schema: &Schema, cells: &[Cell]) -> Result<(), DbError> {
     let dialect = tx.dialect();
-    let names: Vec<String> = schema.columns.iter().map(|column| quote(&column.name)).collect();
+    let names: Vec<String> = schema
+        .columns
+        .iter()
+        .map(|column| quote(&column.name))
+        .collect();
     let marks: Vec<String> = (1..=names.len()).map(|n| format!("${n}")).collect();
     let sql = format!(
         "INSERT INTO {} ({}) VALUES ({})",
@@ -161,8 +168,7 @@ pub async fn insert(tx: &mut Tx, schema: &Schema, cells: &[Cell]) -> Result<(), 
         .zip(cells)
         .map(|(column, cell)| bind::cell_to_value(cell, column.storage, dialect))
         .collect();
-    tx.execute(Statement::with(sql, args))
-    .await?;
+    tx.execute(Statement::with(sql, args)).await?;
     Ok(())
 }
 
@@ -194,7 +200,13 @@ fn update_statement(job: &Update, dialect: Dialect) -> Statement {
             );
         }
     }
-    query.cond_where(unmoved(&job.schema, &job.id, job.version, &job.rows, dialect));
+    query.cond_where(unmoved(
+        &job.schema,
+        &job.id,
+        job.version,
+        &job.rows,
+        dialect,
+    ));
     match dialect {
         Dialect::Sqlite => bind::statement(query.build(sea_query::SqliteQueryBuilder)),
         Dialect::Postgres => bind::statement(query.build(sea_query::PostgresQueryBuilder)),
@@ -213,7 +225,13 @@ pub async fn delete(tx: &mut Tx, job: &Delete) -> Result<bool, DbError> {
 fn delete_statement(job: &Delete, dialect: Dialect) -> Statement {
     let mut query = Query::delete();
     query.from_table(Alias::new(job.schema.name()));
-    query.cond_where(unmoved(&job.schema, &job.id, job.version, &job.rows, dialect));
+    query.cond_where(unmoved(
+        &job.schema,
+        &job.id,
+        job.version,
+        &job.rows,
+        dialect,
+    ));
     match dialect {
         Dialect::Sqlite => bind::statement(query.build(sea_query::SqliteQueryBuilder)),
         Dialect::Postgres => bind::statement(query.build(sea_query::PostgresQueryBuilder)),
@@ -221,7 +239,13 @@ fn delete_statement(job: &Delete, dialect: Dialect) -> Statement {
 }
 
 /// The row is the one that was read, and still within reach.
-fn unmoved(schema: &Schema, id: &str, version: i64, rows: &Predicate, dialect: Dialect) -> Condition {
+fn unmoved(
+    schema: &Schema,
+    id: &str,
+    version: i64,
+    rows: &Predicate,
+    dialect: Dialect,
+) -> Condition {
     let mut all = Condition::all().add(Expr::col(Alias::new("id")).eq(id));
     if schema.is_versioned() {
         all = all.add(Expr::col(Alias::new("version")).eq(version));
@@ -233,7 +257,10 @@ fn unmoved(schema: &Schema, id: &str, version: i64, rows: &Predicate, dialect: D
 ///
 /// # Errors
 /// `reference_not_found` when one is gone.
-pub async fn lock_references(tx: &mut Tx, references: &[(String, String, Vec<String>)]) -> Result<()> {
+pub async fn lock_references(
+    tx: &mut Tx,
+    references: &[(String, String, Vec<String>)],
+) -> Result<()> {
     for (field, table, ids) in references {
         let sql = match tx.dialect() {
             Dialect::Sqlite => format!(
@@ -246,7 +273,10 @@ pub async fn lock_references(tx: &mut Tx, references: &[(String, String, Vec<Str
             ),
         };
         let statement = Statement::with(sql, vec![Value::TextArray(ids.clone())]);
-        let found = tx.query_one(statement, |row| row.int(0)).await?.unwrap_or_default();
+        let found = tx
+            .query_one(statement, |row| row.int(0))
+            .await?
+            .unwrap_or_default();
         let mut distinct = ids.clone();
         distinct.sort();
         distinct.dedup();
@@ -274,9 +304,7 @@ pub async fn trace(
     after: Option<&[Cell]>,
 ) -> Result<(), DbError> {
     let (old, new) = (image(schema, before), image(schema, after));
-    let version = after
-        .or(before)
-        .map_or(0, |cells| version(schema, cells));
+    let version = after.or(before).map_or(0, |cells| version(schema, cells));
     // Loading a package's seeds is one act; an entry a record would bury everything else.
     if !change.is_system {
         let statement = Statement::new(
@@ -331,7 +359,10 @@ fn image(schema: &Schema, cells: Option<&[Cell]>) -> Option<String> {
     let mut json = Vec::with_capacity(cells.len() * 32);
     json.push(b'{');
     for (column, cell) in schema.columns.iter().zip(cells) {
-        if matches!(column.field.field_type, FieldType::Password | FieldType::Secret) {
+        if matches!(
+            column.field.field_type,
+            FieldType::Password | FieldType::Secret
+        ) {
             continue;
         }
         if json.len() > 1 {
@@ -361,13 +392,23 @@ pub fn autonumbers(schema: &Schema, cells: &[Cell], now: OffsetDateTime) -> Vec<
         if column.field.field_type != FieldType::Autonumber || !cells[position].is_null() {
             continue;
         }
-        let format = column.field.autonumber_format.as_deref().unwrap_or("{0000}");
+        let format = column
+            .field
+            .autonumber_format
+            .as_deref()
+            .unwrap_or("{0000}");
         let (mut prefix, mut suffix, mut width) = (String::new(), String::new(), None);
         let mut rest = format;
         while let Some(start) = rest.find('{') {
-            let target = if width.is_none() { &mut prefix } else { &mut suffix };
+            let target = if width.is_none() {
+                &mut prefix
+            } else {
+                &mut suffix
+            };
             target.push_str(&rest[..start]);
-            let Some(end) = rest[start..].find('}') else { break };
+            let Some(end) = rest[start..].find('}') else {
+                break;
+            };
             let token = &rest[start + 1..start + end];
             rest = &rest[start + end + 1..];
             if !token.is_empty() && token.bytes().all(|byte| byte == b'0') {
@@ -376,7 +417,11 @@ pub fn autonumbers(schema: &Schema, cells: &[Cell], now: OffsetDateTime) -> Vec<
             }
             target.push_str(&token_value(token, schema, cells, now));
         }
-        let target = if width.is_none() { &mut prefix } else { &mut suffix };
+        let target = if width.is_none() {
+            &mut prefix
+        } else {
+            &mut suffix
+        };
         target.push_str(rest);
         counters.push(Autonumber {
             position,
@@ -397,7 +442,10 @@ fn token_value(token: &str, schema: &Schema, cells: &[Cell], now: OffsetDateTime
         "MM" => day[5..7].to_owned(),
         "DD" => day[8..10].to_owned(),
         "YYYYMMDD" => day.replace('-', ""),
-        field => match schema.position(field).map(|position| cells[position].to_json()) {
+        field => match schema
+            .position(field)
+            .map(|position| cells[position].to_json())
+        {
             Some(serde_json::Value::String(text)) => text,
             Some(serde_json::Value::Null) | None => String::new(),
             Some(other) => other.to_string(),
@@ -410,7 +458,11 @@ fn token_value(token: &str, schema: &Schema, cells: &[Cell], now: OffsetDateTime
 ///
 /// # Errors
 /// Those of the database.
-pub async fn next_autonumber(tx: &mut Tx, object: &str, counter: &Autonumber) -> Result<String, DbError> {
+pub async fn next_autonumber(
+    tx: &mut Tx,
+    object: &str,
+    counter: &Autonumber,
+) -> Result<String, DbError> {
     let statement = Statement::new(
         "INSERT INTO om_autonumber (object_name, field_name, prefix, value) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (object_name, field_name, prefix) DO UPDATE SET value = om_autonumber.value + 1 \
@@ -436,7 +488,12 @@ pub async fn next_autonumber(tx: &mut Tx, object: &str, counter: &Autonumber) ->
 ///
 /// # Errors
 /// Those of the database.
-pub async fn referring(tx: &mut Tx, schema: &Schema, column: &Arc<Column>, id: &str) -> Result<Vec<Vec<Cell>>, DbError> {
+pub async fn referring(
+    tx: &mut Tx,
+    schema: &Schema,
+    column: &Arc<Column>,
+    id: &str,
+) -> Result<Vec<Vec<Cell>>, DbError> {
     let dialect = tx.dialect();
     let statement = referring_statement(schema, column, id, dialect);
     let storages: Vec<Storage> = schema.columns.iter().map(|column| column.storage).collect();
@@ -450,7 +507,12 @@ pub async fn referring(tx: &mut Tx, schema: &Schema, column: &Arc<Column>, id: &
     .await
 }
 
-fn referring_statement(schema: &Schema, column: &Arc<Column>, id: &str, dialect: Dialect) -> Statement {
+fn referring_statement(
+    schema: &Schema,
+    column: &Arc<Column>,
+    id: &str,
+    dialect: Dialect,
+) -> Statement {
     let mut query = Query::select();
     for column in &schema.columns {
         query.column(Alias::new(&column.name));
@@ -459,7 +521,11 @@ fn referring_statement(schema: &Schema, column: &Arc<Column>, id: &str, dialect:
     let predicate = if column.storage == Storage::Json {
         Predicate::Member(Arc::clone(column), id.to_owned())
     } else {
-        Predicate::Compare(Arc::clone(column), Comparison::Eq, Cell::Text(id.to_owned()))
+        Predicate::Compare(
+            Arc::clone(column),
+            Comparison::Eq,
+            Cell::Text(id.to_owned()),
+        )
     };
     query.and_where(condition::build(&predicate, schema.name(), dialect));
     query.order_by(Alias::new("id"), sea_query::Order::Asc);

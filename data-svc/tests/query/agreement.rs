@@ -3,7 +3,13 @@
 use std::sync::Arc;
 
 use data_svc::{
-    domain::{cell::Cell, policy::Grant, predicate::Predicate, query, schema::{Schema, Storage}},
+    domain::{
+        cell::Cell,
+        policy::Grant,
+        predicate::Predicate,
+        query,
+        schema::{Schema, Storage},
+    },
     store::select,
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
@@ -15,8 +21,26 @@ use crate::fixture::{Store, caller, row, stores};
 
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
-        prop::sample::select(vec!["", "a", "A", "ab", "aB", "a%b", "a_b", "a!b", "a\\b", "a*b", "[a]", "?", "ä", "Ä", "äb", "\u{10ffff}", "z"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "",
+            "a",
+            "A",
+            "ab",
+            "aB",
+            "a%b",
+            "a_b",
+            "a!b",
+            "a\\b",
+            "a*b",
+            "[a]",
+            "?",
+            "ä",
+            "Ä",
+            "äb",
+            "\u{10ffff}",
+            "z"
+        ])
+        .prop_map(str::to_owned),
         "[abAB%_!\\\\*?\\[\\]ä]{0,4}",
     ]
 }
@@ -28,7 +52,16 @@ fn optional(cell: impl Strategy<Value = Cell> + 'static) -> BoxedStrategy<Cell> 
 fn rows() -> impl Strategy<Value = Vec<Vec<(&'static str, Cell)>>> {
     let tag = prop::sample::subsequence(vec!["a", "b", "ä"], 0..=3);
     let meta = prop::sample::select(vec![
-        "{}", "null", r#"{"k":"a"}"#, r#"{"k":1}"#, r#"{"k":1.5}"#, r#"{"k":true}"#, r#"{"k":false}"#, r#"{"k":null}"#, r#"{"k":{"l":"a"}}"#, "[1]",
+        "{}",
+        "null",
+        r#"{"k":"a"}"#,
+        r#"{"k":1}"#,
+        r#"{"k":1.5}"#,
+        r#"{"k":true}"#,
+        r#"{"k":false}"#,
+        r#"{"k":null}"#,
+        r#"{"k":{"l":"a"}}"#,
+        "[1]",
     ]);
     let row = (
         optional(texts().prop_map(Cell::Text)),
@@ -36,21 +69,38 @@ fn rows() -> impl Strategy<Value = Vec<Vec<(&'static str, Cell)>>> {
         optional(prop::sample::select(vec![-1.5, 0.0, 0.1, 1.0, 2.0]).prop_map(Cell::Double)),
         optional((-3..4_i64).prop_map(|n| Cell::Decimal(Decimal::new(n * 50, 2).normalize()))),
         optional(any::<bool>().prop_map(Cell::Boolean)),
-        optional(prop::sample::select(vec![date!(2026 - 05 - 29), date!(2026 - 05 - 30)]).prop_map(Cell::Date)),
         optional(
-            prop::sample::select(vec![datetime!(2026-05-30 0:00 UTC), datetime!(2026-05-30 23:59:59.999 UTC), datetime!(2026-05-31 0:00 UTC)])
-                .prop_map(Cell::DateTime),
+            prop::sample::select(vec![date!(2026 - 05 - 29), date!(2026 - 05 - 30)])
+                .prop_map(Cell::Date),
+        ),
+        optional(
+            prop::sample::select(vec![
+                datetime!(2026-05-30 0:00 UTC),
+                datetime!(2026-05-30 23:59:59.999 UTC),
+                datetime!(2026-05-31 0:00 UTC),
+            ])
+            .prop_map(Cell::DateTime),
         ),
         optional(prop::sample::select(vec![time!(9:00), time!(9:00:00.5)]).prop_map(Cell::Time)),
         optional(tag.prop_map(|tags| Cell::Json(serde_json::to_string(&tags).unwrap()))),
         optional(meta.prop_map(|text| Cell::Json(text.to_owned()))),
     );
-    let row = row.prop_map(|(subject, estimate, score, amount, urgent, due_on, due_at, opens, tags, meta)| {
-        vec![
-            ("subject", subject), ("estimate", estimate), ("score", score), ("amount", amount), ("urgent", urgent),
-            ("due_on", due_on), ("due_at", due_at), ("opens", opens), ("tags", tags), ("meta", meta),
-        ]
-    });
+    let row = row.prop_map(
+        |(subject, estimate, score, amount, urgent, due_on, due_at, opens, tags, meta)| {
+            vec![
+                ("subject", subject),
+                ("estimate", estimate),
+                ("score", score),
+                ("amount", amount),
+                ("urgent", urgent),
+                ("due_on", due_on),
+                ("due_at", due_at),
+                ("opens", opens),
+                ("tags", tags),
+                ("meta", meta),
+            ]
+        },
+    );
     prop::collection::vec(row, 40)
 }
 
@@ -62,44 +112,150 @@ fn tests() -> impl Strategy<Value = Json> {
     let comparisons = || prop::sample::select(vec!["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]);
     let text = || texts().prop_map(Json::String);
     let pattern = "[abA%_ä*?]{0,4}(\\\\[%_\\\\a])?".prop_map(Json::String);
-    let number = || prop::sample::select(vec![json!(-2), json!(-1.5), json!(0), json!(0.1), json!(1), json!(1.005), json!(2), json!("0.5")]);
-    let day = || prop::sample::select(vec![json!("2026-05-29"), json!("2026-05-30"), json!("2026-05-30T23:59:59.999Z"), json!("{tomorrow}"), json!("{now}")]);
+    let number = || {
+        prop::sample::select(vec![
+            json!(-2),
+            json!(-1.5),
+            json!(0),
+            json!(0.1),
+            json!(1),
+            json!(1.005),
+            json!(2),
+            json!("0.5"),
+        ])
+    };
+    let day = || {
+        prop::sample::select(vec![
+            json!("2026-05-29"),
+            json!("2026-05-30"),
+            json!("2026-05-30T23:59:59.999Z"),
+            json!("{tomorrow}"),
+            json!("{now}"),
+        ])
+    };
     let compared = prop_oneof![
         (Just("subject"), nullable(text())),
-        (prop::sample::select(vec!["estimate", "score", "amount"]), nullable(number())),
-        (prop::sample::select(vec!["due_on", "due_at"]), nullable(day())),
-        (Just("opens"), nullable(prop::sample::select(vec![json!("09:00"), json!("09:00:00.500"), json!("08:00")]))),
+        (
+            prop::sample::select(vec!["estimate", "score", "amount"]),
+            nullable(number())
+        ),
+        (
+            prop::sample::select(vec!["due_on", "due_at"]),
+            nullable(day())
+        ),
+        (
+            Just("opens"),
+            nullable(prop::sample::select(vec![
+                json!("09:00"),
+                json!("09:00:00.500"),
+                json!("08:00")
+            ]))
+        ),
     ];
-    let compared = (compared, comparisons()).prop_map(|((field, value), operator)| json!({field: {operator: value}}));
+    let compared = (compared, comparisons())
+        .prop_map(|((field, value), operator)| json!({field: {operator: value}}));
     let listed = prop_oneof![
-        (Just("subject"), prop::collection::vec(nullable(text()), 0..4)),
-        (prop::sample::select(vec!["estimate", "score", "amount"]), prop::collection::vec(nullable(number()), 0..4)),
-        (prop::sample::select(vec!["due_on", "due_at"]), prop::collection::vec(nullable(day()), 0..3)),
-        (Just("tags"), prop::collection::vec(nullable(prop::sample::select(vec![json!("a"), json!("b"), json!("c")])), 0..3)),
-        (Just("meta.k"), prop::collection::vec(nullable(prop::sample::select(vec![json!("a"), json!(1), json!(1.5), json!(true)])), 0..3)),
+        (
+            Just("subject"),
+            prop::collection::vec(nullable(text()), 0..4)
+        ),
+        (
+            prop::sample::select(vec!["estimate", "score", "amount"]),
+            prop::collection::vec(nullable(number()), 0..4)
+        ),
+        (
+            prop::sample::select(vec!["due_on", "due_at"]),
+            prop::collection::vec(nullable(day()), 0..3)
+        ),
+        (
+            Just("tags"),
+            prop::collection::vec(
+                nullable(prop::sample::select(vec![
+                    json!("a"),
+                    json!("b"),
+                    json!("c")
+                ])),
+                0..3
+            )
+        ),
+        (
+            Just("meta.k"),
+            prop::collection::vec(
+                nullable(prop::sample::select(vec![
+                    json!("a"),
+                    json!(1),
+                    json!(1.5),
+                    json!(true)
+                ])),
+                0..3
+            )
+        ),
     ];
     let listed = (listed, prop::sample::select(vec!["$in", "$nin"]))
         .prop_map(|((field, values), operator)| json!({field: {operator: values}}));
-    let between = (prop::sample::select(vec!["estimate", "score", "amount"]), number(), number())
+    let between = (
+        prop::sample::select(vec!["estimate", "score", "amount"]),
+        number(),
+        number(),
+    )
         .prop_map(|(field, min, max)| json!({field: {"$between": [min, max]}}));
-    let matched = (prop::sample::select(vec!["$contains", "$notContains", "$startsWith", "$endsWith", "$icontains"]), text())
+    let matched = (
+        prop::sample::select(vec![
+            "$contains",
+            "$notContains",
+            "$startsWith",
+            "$endsWith",
+            "$icontains",
+        ]),
+        text(),
+    )
         .prop_map(|(operator, value)| json!({"subject": {operator: value}}));
     let patterned = (prop::sample::select(vec!["$like", "$ilike"]), pattern)
         .prop_map(|(operator, value)| json!({"subject": {operator: value}}));
-    let all = vec!["subject", "estimate", "score", "amount", "urgent", "due_on", "due_at", "opens", "tags", "meta", "meta.k", "meta.k.l"];
-    let null = (prop::sample::select(all), prop::sample::select(vec!["$null", "$exists"]), any::<bool>())
+    let all = vec![
+        "subject", "estimate", "score", "amount", "urgent", "due_on", "due_at", "opens", "tags",
+        "meta", "meta.k", "meta.k.l",
+    ];
+    let null = (
+        prop::sample::select(all),
+        prop::sample::select(vec!["$null", "$exists"]),
+        any::<bool>(),
+    )
         .prop_map(|(field, operator, value)| json!({field: {operator: value}}));
-    let fields = (comparisons(), prop::sample::select(vec![("estimate", "score"), ("score", "estimate"), ("due_on", "due_on"), ("subject", "subject")]))
+    let fields = (
+        comparisons(),
+        prop::sample::select(vec![
+            ("estimate", "score"),
+            ("score", "estimate"),
+            ("due_on", "due_on"),
+            ("subject", "subject"),
+        ]),
+    )
         .prop_map(|(operator, (one, two))| json!({one: {operator: {"$field": two}}}));
     let tags = prop_oneof![
         prop::sample::subsequence(vec!["a", "b", "ä"], 0..=3).prop_map(|set| json!({"tags": set})),
-        prop::sample::select(vec!["$contains", "$notContains", "$eq", "$ne"]).prop_map(|operator| json!({"tags": {operator: "ä"}})),
+        prop::sample::select(vec!["$contains", "$notContains", "$eq", "$ne"])
+            .prop_map(|operator| json!({"tags": {operator: "ä"}})),
     ];
-    let inside = (prop::sample::select(vec!["$eq", "$ne"]), nullable(prop::sample::select(vec![json!("a"), json!(1), json!(1.5), json!(true), json!(false)])))
+    let inside = (
+        prop::sample::select(vec!["$eq", "$ne"]),
+        nullable(prop::sample::select(vec![
+            json!("a"),
+            json!(1),
+            json!(1.5),
+            json!(true),
+            json!(false),
+        ])),
+    )
         .prop_map(|(operator, value)| json!({"meta.k": {operator: value}}));
-    let urgent = (prop::sample::select(vec!["$eq", "$ne"]), nullable(any::<bool>().prop_map(Json::Bool)))
+    let urgent = (
+        prop::sample::select(vec!["$eq", "$ne"]),
+        nullable(any::<bool>().prop_map(Json::Bool)),
+    )
         .prop_map(|(operator, value)| json!({"urgent": {operator: value}}));
-    prop_oneof![compared, listed, between, matched, patterned, null, fields, tags, inside, urgent]
+    prop_oneof![
+        compared, listed, between, matched, patterned, null, fields, tags, inside, urgent
+    ]
 }
 
 fn filters() -> impl Strategy<Value = Json> {
@@ -159,7 +315,12 @@ async fn databases_and_memory_agree_on_every_filter() {
                     .filter_map(|row| row[0].as_text().map(str::to_owned))
                     .collect();
                 let actual = found(&store, &grant, &predicate).await;
-                assert_eq!(actual, expected, "{:?} {filter}\n{predicate:?}", store.db.dialect());
+                assert_eq!(
+                    actual,
+                    expected,
+                    "{:?} {filter}\n{predicate:?}",
+                    store.db.dialect()
+                );
                 // A negation is the exact complement.
                 let complement = found(&store, &grant, &!predicate).await;
                 assert_eq!(actual.len() + complement.len(), rows.len(), "{filter}");
@@ -174,13 +335,40 @@ async fn related_rows_are_found_through_any_lookup() {
     let (ticket, account) = (caller.grant("ticket"), caller.grant("account"));
     let text = |text: &str| Cell::Text(text.to_owned());
     let accounts = [
-        row(&account.schema, &[("id", text("a1")), ("industry", text("it")), ("size", Cell::Integer(3))]),
-        row(&account.schema, &[("id", text("a2")), ("parent", text("a1"))]),
+        row(
+            &account.schema,
+            &[
+                ("id", text("a1")),
+                ("industry", text("it")),
+                ("size", Cell::Integer(3)),
+            ],
+        ),
+        row(
+            &account.schema,
+            &[("id", text("a2")), ("parent", text("a1"))],
+        ),
     ];
     let tickets = [
-        row(&ticket.schema, &[("id", text("t00")), ("account", text("a1")), ("watchers", Cell::Json(r#"["a2"]"#.to_owned()))]),
-        row(&ticket.schema, &[("id", text("t01")), ("account", text("a2")), ("watchers", Cell::Json(r#"["a2","a1"]"#.to_owned()))]),
-        row(&ticket.schema, &[("id", text("t02")), ("account", text("gone"))]),
+        row(
+            &ticket.schema,
+            &[
+                ("id", text("t00")),
+                ("account", text("a1")),
+                ("watchers", Cell::Json(r#"["a2"]"#.to_owned())),
+            ],
+        ),
+        row(
+            &ticket.schema,
+            &[
+                ("id", text("t01")),
+                ("account", text("a2")),
+                ("watchers", Cell::Json(r#"["a2","a1"]"#.to_owned())),
+            ],
+        ),
+        row(
+            &ticket.schema,
+            &[("id", text("t02")), ("account", text("gone"))],
+        ),
         row(&ticket.schema, &[("id", text("t03"))]),
     ];
     for store in stores().await {
@@ -188,17 +376,33 @@ async fn related_rows_are_found_through_any_lookup() {
         store.fill(&ticket.schema, tickets.to_vec()).await;
         for (filter, expected) in [
             (json!({"account.industry": "it"}), vec!["t00"]),
-            (json!({"account.industry": {"$ne": "it"}}), vec!["t01", "t02", "t03"]),
+            (
+                json!({"account.industry": {"$ne": "it"}}),
+                vec!["t01", "t02", "t03"],
+            ),
             (json!({"account.industry": null}), vec!["t01", "t02", "t03"]),
             (json!({"account.parent.industry": "it"}), vec!["t01"]),
-            (json!({"account": {"size": {"$between": [1, 3]}}}), vec!["t00"]),
+            (
+                json!({"account": {"size": {"$between": [1, 3]}}}),
+                vec!["t00"],
+            ),
             (json!({"watchers.industry": "it"}), vec!["t01"]),
-            (json!({"watchers.industry": {"$ne": "it"}}), vec!["t00", "t02", "t03"]),
+            (
+                json!({"watchers.industry": {"$ne": "it"}}),
+                vec!["t00", "t02", "t03"],
+            ),
             (json!({"watchers": "a2"}), vec!["t00", "t01"]),
-            (json!({"$not": {"account.id": {"$in": ["a1", "a2"]}}}), vec!["t02", "t03"]),
+            (
+                json!({"$not": {"account.id": {"$in": ["a1", "a2"]}}}),
+                vec!["t02", "t03"],
+            ),
         ] {
             let predicate = query::predicate(&filter, &ticket, &caller).expect("planned");
-            assert_eq!(found(&store, &ticket, &predicate).await, expected, "{filter}");
+            assert_eq!(
+                found(&store, &ticket, &predicate).await,
+                expected,
+                "{filter}"
+            );
         }
     }
 }

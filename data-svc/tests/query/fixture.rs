@@ -113,8 +113,14 @@ pub(crate) fn caller() -> Caller {
         "parent": {"type": "lookup", "reference": "account"},
     }});
     let grants = HashMap::from([
-        ("ticket".to_owned(), grant(schema("ticket", &ticket), &["margin"])),
-        ("account".to_owned(), grant(schema("account", &account), &["rating"])),
+        (
+            "ticket".to_owned(),
+            grant(schema("ticket", &ticket), &["margin"]),
+        ),
+        (
+            "account".to_owned(),
+            grant(schema("account", &account), &["rating"]),
+        ),
     ]);
     Caller {
         grants,
@@ -145,14 +151,21 @@ pub(crate) fn refusal(value: &Json) -> (String, String) {
 }
 
 pub(crate) fn told(error: &mesh::Error) -> (String, String) {
-    let reason = error.detail("reason").and_then(Json::as_str).unwrap_or_default();
+    let reason = error
+        .detail("reason")
+        .and_then(Json::as_str)
+        .unwrap_or_default();
     (error.reason().as_wire().to_owned(), reason.to_owned())
 }
 
 pub(crate) fn sees_open(caller: &Caller) -> Predicate {
     let grant = caller.grant("ticket");
     let status = grant.schema.column("status").expect("status");
-    Predicate::Compare(Arc::clone(status), Comparison::Eq, Cell::Text("open".to_owned()))
+    Predicate::Compare(
+        Arc::clone(status),
+        Comparison::Eq,
+        Cell::Text("open".to_owned()),
+    )
 }
 
 /// A database of its own for one test.
@@ -167,13 +180,19 @@ pub(crate) async fn stores() -> Vec<Store> {
     let folder = tempfile::tempdir().expect("folder");
     let url = format!("sqlite:{}", folder.path().join("data.db").display());
     let db = Db::open(&DbConfig::new(url)).await.expect("sqlite");
-    stores.push(Store { db, _folder: folder });
+    stores.push(Store {
+        db,
+        _folder: folder,
+    });
     if let Ok(url) = std::env::var("TEST_POSTGRES_URL") {
         let mut config = DbConfig::new(url);
         config.schema = Some(format!("query_{}", mesh::id::new().to_lowercase()));
         let db = Db::open(&config).await.expect("postgres");
         let folder = tempfile::tempdir().expect("folder");
-        stores.push(Store { db, _folder: folder });
+        stores.push(Store {
+            db,
+            _folder: folder,
+        });
     }
     stores
 }
@@ -204,14 +223,24 @@ impl Store {
             .iter()
             .map(|column| format!("\"{}\" {}", column.name, type_name(column.storage, dialect)))
             .collect();
-        let create = format!("CREATE TABLE \"{}\" ({})", schema.name(), columns.join(", "));
+        let create = format!(
+            "CREATE TABLE \"{}\" ({})",
+            schema.name(),
+            columns.join(", ")
+        );
         let marks: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
-        let insert = format!("INSERT INTO \"{}\" VALUES ({})", schema.name(), marks.join(", "));
+        let insert = format!(
+            "INSERT INTO \"{}\" VALUES ({})",
+            schema.name(),
+            marks.join(", ")
+        );
         let values: Vec<Vec<_>> = rows
             .iter()
             .map(|row| {
                 let pairs = schema.columns.iter().zip(row);
-                pairs.map(|(column, cell)| bind::cell_to_value(cell, column.storage, dialect)).collect()
+                pairs
+                    .map(|(column, cell)| bind::cell_to_value(cell, column.storage, dialect))
+                    .collect()
             })
             .collect();
         self.db
@@ -231,7 +260,11 @@ impl Store {
     }
 
     /// Runs a statement whose columns are these.
-    pub(crate) async fn rows(&self, statement: Statement, storages: Vec<Storage>) -> Vec<Vec<Cell>> {
+    pub(crate) async fn rows(
+        &self,
+        statement: Statement,
+        storages: Vec<Storage>,
+    ) -> Vec<Vec<Cell>> {
         let dialect = self.db.dialect();
         let sql = statement.sql.clone();
         let rows = self.db.query(statement, move |row| {
@@ -247,11 +280,16 @@ impl Store {
             });
             cells.collect()
         });
-        rows.await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+        rows.await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
     }
 
     pub(crate) async fn count(&self, statement: Statement) -> i64 {
-        self.db.query_one(statement, |row| row.int(0)).await.expect("count").expect("number")
+        self.db
+            .query_one(statement, |row| row.int(0))
+            .await
+            .expect("count")
+            .expect("number")
     }
 }
 

@@ -15,9 +15,15 @@ fn sql(query: &Json, dialect: Dialect) -> (String, Vec<Value>) {
 
 fn wheres(filter: &Json) -> [String; 2] {
     [Dialect::Postgres, Dialect::Sqlite].map(|dialect| {
-        let (sql, _) = sql(&json!({"select": ["id"], "where": filter, "orderBy": "id"}), dialect);
+        let (sql, _) = sql(
+            &json!({"select": ["id"], "where": filter, "orderBy": "id"}),
+            dialect,
+        );
         let (_, rest) = sql.split_once(" WHERE ").expect("WHERE");
-        rest.split(" ORDER BY ").next().unwrap_or_default().to_owned()
+        rest.split(" ORDER BY ")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     })
 }
 
@@ -29,7 +35,10 @@ fn the_usual_page_is_plainly_indexable() {
         postgres,
         r#"SELECT "_t"."id", "_t"."subject", "_t"."created_at" FROM "ticket" AS "_t" WHERE "_t"."status" = $1 ORDER BY "_t"."created_at" DESC, "_t"."id" DESC LIMIT $2"#
     );
-    assert_eq!(args, [Value::Text(Some("open".to_owned())), Value::Int(Some(21))]);
+    assert_eq!(
+        args,
+        [Value::Text(Some("open".to_owned())), Value::Int(Some(21))]
+    );
     let (sqlite, _) = sql(&query, Dialect::Sqlite);
     assert_eq!(
         sqlite,
@@ -40,7 +49,11 @@ fn the_usual_page_is_plainly_indexable() {
 #[test]
 fn conditions_in_both_dialects() {
     for (filter, postgres, sqlite) in [
-        (json!({"status": {"$ne": "x"}}), r#"NOT COALESCE("_t"."status" = $1, FALSE)"#, r#"NOT COALESCE("_t"."status" = ?, FALSE)"#),
+        (
+            json!({"status": {"$ne": "x"}}),
+            r#"NOT COALESCE("_t"."status" = $1, FALSE)"#,
+            r#"NOT COALESCE("_t"."status" = ?, FALSE)"#,
+        ),
         (
             json!({"status": {"$in": ["a", "b"]}}),
             r#""_t"."status" = ANY($1)"#,
@@ -82,7 +95,10 @@ fn conditions_in_both_dialects() {
 fn currency_is_scaled_on_sqlite_only() {
     let query = json!({"where": {"amount": {"$gte": "12.34"}}, "orderBy": "id"});
     assert_eq!(sql(&query, Dialect::Sqlite).1[0], Value::Int(Some(1234)));
-    assert_eq!(sql(&query, Dialect::Postgres).1[0], Value::Decimal("12.34".parse().ok()));
+    assert_eq!(
+        sql(&query, Dialect::Postgres).1[0],
+        Value::Decimal("12.34".parse().ok())
+    );
 }
 
 #[test]
@@ -101,7 +117,10 @@ fn batches_are_one_placeholder() {
     let ids = ["a".to_owned(), "b".to_owned()];
     let columns = &grant.schema.columns[..2];
     let Statement { sql, args, .. } = select::by_ids(&grant, &ids, columns, Dialect::Postgres);
-    assert_eq!(sql, r#"SELECT "_t"."id", "_t"."name" FROM "account" AS "_t" WHERE "_t"."id" = ANY($1)"#);
+    assert_eq!(
+        sql,
+        r#"SELECT "_t"."id", "_t"."name" FROM "account" AS "_t" WHERE "_t"."id" = ANY($1)"#
+    );
     assert_eq!(args, [Value::TextArray(ids.to_vec())]);
 }
 
@@ -112,8 +131,14 @@ fn nullable_keys_page_by_branches_and_never_by_or() {
         data_svc::domain::cell::Cell::Date(time::macros::date!(2026 - 01 - 01)),
         data_svc::domain::cell::Cell::Text("x".to_owned()),
     ]);
-    let (sql, _) = sql(&json!({"select": ["id"], "cursor": cursor, "limit": 2}), Dialect::Sqlite);
+    let (sql, _) = sql(
+        &json!({"select": ["id"], "cursor": cursor, "limit": 2}),
+        Dialect::Sqlite,
+    );
     assert!(!sql.contains(" OR "), "{sql}");
-    assert!(sql.contains(r#"("_t"."due_on", "_t"."id") > (?, ?)"#), "{sql}");
+    assert!(
+        sql.contains(r#"("_t"."due_on", "_t"."id") > (?, ?)"#),
+        "{sql}"
+    );
     assert_eq!(sql.matches("UNION ALL").count(), 1, "{sql}");
 }

@@ -32,14 +32,14 @@ use tonic::{Request, Response, Status, service::Routes};
 const SEED: [u8; 32] = [7; 32];
 
 /// A good session token, as bearer and (with a signature) as cookie.
-pub const TOKEN: &str = "session-token-of-ann";
+pub(crate) const TOKEN: &str = "session-token-of-ann";
 /// The cookie of that session.
-pub const COOKIE: &str = "better-auth.session_token=session-token-of-ann.signature";
+pub(crate) const COOKIE: &str = "better-auth.session_token=session-token-of-ann.signature";
 /// A good API key that may only read data.
-pub const KEY: &str = "osk_reads_only";
+pub(crate) const KEY: &str = "osk_reads_only";
 
 /// The services of a test mesh, in this process.
-pub async fn peers() -> gateway::Peers {
+pub(crate) async fn peers() -> gateway::Peers {
     let auth = Link::unbound();
     let data = Link::unbound();
     let routes = Routes::new(IdentityServiceServer::new(Fake))
@@ -53,7 +53,7 @@ pub async fn peers() -> gateway::Peers {
 }
 
 /// A data-svc on a socket, for what only happens between processes.
-pub async fn data_node(auth: &Link) -> Node {
+pub(crate) async fn data_node(auth: &Link) -> Node {
     node(
         "data-svc",
         Routes::new(RecordServiceServer::new(Fake)),
@@ -71,9 +71,9 @@ async fn node(name: &'static str, routes: Routes, auth: &Link) -> Node {
 }
 
 /// A request to the object `gated` has arrived.
-pub static ARRIVED: Notify = Notify::const_new();
+pub(crate) static ARRIVED: Notify = Notify::const_new();
 /// It may go on.
-pub static GO: Notify = Notify::const_new();
+pub(crate) static GO: Notify = Notify::const_new();
 
 struct Fake;
 
@@ -478,7 +478,7 @@ impl IdentityService for Fake {
 }
 
 /// An identity token as auth-svc signs it.
-pub fn identity_token(scopes: Option<Vec<String>>) -> String {
+pub(crate) fn identity_token(scopes: Option<Vec<String>>) -> String {
     let identity = Identity {
         subject: "ann".to_owned(),
         kind: Kind::User,
@@ -506,4 +506,4 @@ pub fn identity_token(scopes: Option<Vec<String>>) -> String {
 }
 
 /// Longer than anything in a test takes.
-pub const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);

@@ -13,36 +13,36 @@ use tokio::{
 use crate::fakes;
 
 /// A running gateway.
-pub struct Edge {
-    pub address: String,
-    pub sessions: SessionStore,
-    pub stop: Option<oneshot::Sender<()>>,
-    pub ended: Option<oneshot::Receiver<anyhow::Result<()>>>,
+pub(crate) struct Edge {
+    pub(crate) address: String,
+    pub(crate) sessions: SessionStore,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) ended: Option<oneshot::Receiver<anyhow::Result<()>>>,
     client: reqwest::Client,
     tasks: Tasks,
 }
 
 /// What came back.
 #[derive(Debug)]
-pub struct Got {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Got {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
     }
 
     /// Checks that this is a failure with the one envelope, and gives `error`.
-    pub fn refused(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn refused(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         let body = self.json();
         let error = body["error"].clone();
@@ -57,11 +57,11 @@ impl Got {
     }
 }
 
-pub async fn start() -> Edge {
+pub(crate) async fn start() -> Edge {
     start_with(Config::default(), fakes::peers().await).await
 }
 
-pub async fn start_with(config: Config, peers: Peers) -> Edge {
+pub(crate) async fn start_with(config: Config, peers: Peers) -> Edge {
     let sessions = SessionStore::embedded();
     let tasks = Tasks::default();
     let gateway = gateway::build(config, peers, sessions.clone(), tasks.clone()).unwrap();
@@ -90,20 +90,20 @@ pub async fn start_with(config: Config, peers: Peers) -> Edge {
 
 impl Edge {
     /// A request as Ann, with her bearer token.
-    pub fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.anonymous(method, path).bearer_auth(fakes::TOKEN)
     }
 
-    pub fn anonymous(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn anonymous(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("http://{}{path}", self.address);
         self.client.request(method, url)
     }
 
-    pub async fn get(&self, path: &str) -> Got {
+    pub(crate) async fn get(&self, path: &str) -> Got {
         send(self.ask(Method::GET, path)).await
     }
 
-    pub async fn post(&self, path: &str, body: &str) -> Got {
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Got {
         send(
             self.ask(Method::POST, path)
                 .header("content-type", "application/json")
@@ -113,7 +113,7 @@ impl Edge {
     }
 
     /// Sends bytes as they are and reads until the gateway closes.
-    pub async fn raw(&self, request: &str) -> String {
+    pub(crate) async fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -121,12 +121,12 @@ impl Edge {
         answer
     }
 
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 }
 
-pub async fn send(request: reqwest::RequestBuilder) -> Got {
+pub(crate) async fn send(request: reqwest::RequestBuilder) -> Got {
     let response = request.send().await.unwrap();
     Got {
         status: response.status(),

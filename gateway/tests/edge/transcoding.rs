@@ -147,6 +147,9 @@ async fn a_metadata_item_can_be_bare_or_not_modified() {
     let got = send(request).await;
     assert_eq!((got.status.as_u16(), got.text.as_str()), (304, ""));
     assert_eq!(got.header("etag"), "\"abc\"");
+    // What is not there has neither length nor type.
+    assert_eq!(got.headers.get("content-length"), None);
+    assert_eq!(got.headers.get("content-type"), None);
 }
 
 #[tokio::test]

@@ -141,7 +141,11 @@ impl Conn {
             while rows.next()?.is_some() {}
             drop(rows);
             // Only these change rows; after others SQLite repeats the count of the one before.
-            if prepared.readonly() { Ok(0) } else { Ok(raw.changes()) }
+            if prepared.readonly() {
+                Ok(0)
+            } else {
+                Ok(raw.changes())
+            }
         })
     }
 
@@ -187,10 +191,7 @@ impl Conn {
     }
 }
 
-fn prepare<'c>(
-    raw: &'c Connection,
-    statement: &Statement,
-) -> Result<Prepared<'c>, DbError> {
+fn prepare<'c>(raw: &'c Connection, statement: &Statement) -> Result<Prepared<'c>, DbError> {
     let mut prepared = match statement.once {
         true => Prepared::Once(raw.prepare(&statement.sql)?),
         false => Prepared::Cached(raw.prepare_cached(&statement.sql)?),

@@ -219,7 +219,10 @@ fn postgres_refusal(refusal: Box<dyn sqlx::error::DatabaseError>) -> DbError {
         // Cancelled by statement_timeout; lock_timeout; idle in a transaction too long.
         "57014" | "55P03" | "25P03" => DbError::Timeout,
         // 08: connection; 53: out of connections, memory or disk; 57P: shut down or starting.
-        code if ["08", "53", "57P", "58"].iter().any(|c| code.starts_with(c)) => {
+        code if ["08", "53", "57P", "58"]
+            .iter()
+            .any(|c| code.starts_with(c)) =>
+        {
             DbError::Unavailable(Arc::new(sqlx::Error::Database(refusal)))
         }
         _ => DbError::Sql(Arc::new(sqlx::Error::Database(refusal))),

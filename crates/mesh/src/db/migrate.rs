@@ -42,7 +42,8 @@ pub(super) async fn run(db: &Db, migrations: &[Migration]) -> Result<(), DbError
             continue;
         }
         let migration = *migration;
-        db.write_alone(move |tx| Box::pin(apply(tx, migration))).await?;
+        db.write_alone(move |tx| Box::pin(apply(tx, migration)))
+            .await?;
     }
     Ok(())
 }
@@ -67,7 +68,8 @@ async fn create_table(db: &Db) -> Result<(), DbError> {
             .write_alone(|tx| {
                 Box::pin(async move {
                     tx.execute_batch(TABLE).await?;
-                    tx.execute(Statement::new(LOCK_ROW).bind(clock::now())).await?;
+                    tx.execute(Statement::new(LOCK_ROW).bind(clock::now()))
+                        .await?;
                     Ok::<_, DbError>(())
                 })
             })
@@ -110,7 +112,11 @@ async fn apply(tx: &mut Tx, migration: Migration) -> Result<(), DbError> {
         .bind(checksum(migration.sql))
         .bind(Value::DateTime(Some(clock::now())));
     tx.execute(note).await?;
-    tracing::info!(version = migration.version, name = migration.name, "migrated the database");
+    tracing::info!(
+        version = migration.version,
+        name = migration.name,
+        "migrated the database"
+    );
     Ok(())
 }
 
@@ -123,7 +129,11 @@ fn is_applied(migration: &Migration, found: Option<&String>) -> Result<bool, DbE
     match found {
         None => Ok(false),
         Some(found) if *found == checksum(migration.sql) => Ok(true),
-        Some(_) => Err(refused(migration, "it was changed after it was applied", None)),
+        Some(_) => Err(refused(
+            migration,
+            "it was changed after it was applied",
+            None,
+        )),
     }
 }
 
@@ -186,7 +196,8 @@ mod tests {
 
     #[test]
     fn types_are_renamed_and_nothing_else() {
-        let sql = "CREATE TABLE a (b JSONB, -- JSONB\n c numeric(10,2) DEFAULT 'JSONB', \"jsonb\" TEXT);
+        let sql =
+            "CREATE TABLE a (b JSONB, -- JSONB\n c numeric(10,2) DEFAULT 'JSONB', \"jsonb\" TEXT);
             SELECT jsonb('1') /* JSONB */, jsonb_x";
         let expected = "CREATE TABLE a (b JSON_TEXT, -- JSONB\n c DECIMAL_TEXT(10,2) DEFAULT 'JSONB', \"jsonb\" TEXT);
             SELECT jsonb('1') /* JSONB */, jsonb_x";

@@ -125,7 +125,9 @@ impl Db {
         if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
             return Postgres::open(config).await.map(Self::Postgres);
         }
-        Err(DbError::Config("the URL begins with neither sqlite: nor postgres://"))
+        Err(DbError::Config(
+            "the URL begins with neither sqlite: nor postgres://",
+        ))
     }
 
     /// Which SQL to write.

@@ -149,7 +149,9 @@ impl<'r> Row<'r> {
             }
             Raw::Sqlite(_) => None,
             Raw::Postgres(value) => match kind(&value) {
-                Kind::Timestamp => postgres::<PrimitiveDateTime>(value).map(PrimitiveDateTime::assume_utc),
+                Kind::Timestamp => {
+                    postgres::<PrimitiveDateTime>(value).map(PrimitiveDateTime::assume_utc)
+                }
                 _ => postgres(value),
             },
         })

@@ -100,7 +100,9 @@ pub(super) fn parse_date_time(text: &str) -> Option<OffsetDateTime> {
         }
         _ => return None,
     };
-    local.assume_offset(offset).checked_to_offset(UtcOffset::UTC)
+    local
+        .assume_offset(offset)
+        .checked_to_offset(UtcOffset::UTC)
 }
 
 /// Reads [`decimal`].
@@ -164,7 +166,10 @@ mod tests {
     fn moments_are_utc_and_milliseconds() {
         let moment = datetime!(2024-02-29 23:30:00.123_999 -01:00);
         assert_eq!(date_time(moment), "2024-03-01T00:30:00.123Z");
-        assert_eq!(parse_date_time("2024-03-01T00:30:00.123Z"), Some(cut(moment)));
+        assert_eq!(
+            parse_date_time("2024-03-01T00:30:00.123Z"),
+            Some(cut(moment))
+        );
         // Before 1970 the cut still goes towards the past.
         let old = datetime!(1969-12-31 23:59:59.999_9 UTC);
         assert_eq!(parse_date_time(&date_time(old)), Some(cut(old)));
@@ -175,7 +180,13 @@ mod tests {
         let noon = Some(datetime!(2024-02-29 12:00 UTC));
         assert_eq!(parse_date_time("2024-02-29 12:00:00"), noon);
         assert_eq!(parse_date_time("2024-02-29T13:00:00+01:00"), noon);
-        for bad in ["", "2024-02-30", "2024-02-29T25:00:00Z", "2024-02-29x", "2024-02-29T12:00:00?"] {
+        for bad in [
+            "",
+            "2024-02-30",
+            "2024-02-29T25:00:00Z",
+            "2024-02-29x",
+            "2024-02-29T12:00:00?",
+        ] {
             assert_eq!(parse_date_time(bad), None, "{bad}");
         }
     }

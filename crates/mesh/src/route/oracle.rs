@@ -419,3 +419,37 @@ fn strings_and_gaps_print_as_json() {
     assert!(!headers.contains_key("etag"));
     assert_eq!(headers["cache-control"], "private, no-cache");
 }
+
+#[test]
+fn what_has_no_form_is_refused_at_start() {
+    let mut pool: DescriptorPool = proto::descriptor_pool().clone();
+    let mut node = message("Node");
+    add(&mut node, "next", Type::Message, Some(".test.Node"));
+    let mut any = message("Holder");
+    add(
+        &mut any,
+        "any",
+        Type::Message,
+        Some(".google.protobuf.ListValue"),
+    );
+    pool.add_file_descriptor_proto(FileDescriptorProto {
+        name: Some("test.proto".to_owned()),
+        package: Some("test".to_owned()),
+        syntax: Some("proto3".to_owned()),
+        dependency: vec!["google/protobuf/struct.proto".to_owned()],
+        message_type: vec![node, any],
+        ..FileDescriptorProto::default()
+    })
+    .unwrap();
+    let check = |name: &str, problem: &str| {
+        let message = pool.get_message_by_name(name).unwrap();
+        let error = format!("{:#}", shapes().of(&message).unwrap_err());
+        assert!(error.contains(problem), "{error}");
+    };
+    check("test.Node", "contains itself");
+    check(
+        "test.Holder",
+        "google.protobuf.ListValue has no REST form yet",
+    );
+    check("google.protobuf.Struct", "maps travel as raw JSON");
+}

@@ -167,3 +167,57 @@ impl fmt::Display for Route {
         write!(f, "{} {}", self.method, self.pattern)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: Method, path: &str, expected: &str) {
+        let table = Table::from_descriptors().unwrap();
+        let got = match table.find(&method, path) {
+            Match::Found(route, vars) => format!("{} {}", route.pattern, vars.0.join(" ")),
+            Match::MethodNotAllowed(allowed) => format!("{allowed:?}"),
+            Match::NotFound => "nothing".to_owned(),
+        };
+        assert_eq!(got.trim(), expected, "{method} {path}");
+    }
+
+    #[test]
+    fn literal_segments_win_and_slashes_do_not_count() {
+        check(Method::GET, "/api/v1/meta/types", "/api/v1/meta/types");
+        check(
+            Method::GET,
+            "/api/v1/meta/typesx",
+            "/api/v1/meta/{type} typesx",
+        );
+        check(
+            Method::GET,
+            "/api/v1/meta/types/a",
+            "/api/v1/meta/{type}/{name} types a",
+        );
+        check(
+            Method::HEAD,
+            "/api/v1/data/lead/",
+            "/api/v1/data/{object} lead",
+        );
+        // Decoding comes later: an escaped slash does not split a segment.
+        check(
+            Method::GET,
+            "/api/v1/data/a%2Fb",
+            "/api/v1/data/{object} a%2Fb",
+        );
+    }
+
+    #[test]
+    fn other_paths_and_methods_lead_nowhere() {
+        check(Method::GET, "/api/v1/data//lead", "nothing");
+        check(Method::GET, "/api/v1/data/lead/r1/x", "nothing");
+        check(Method::GET, "/", "nothing");
+        check(Method::GET, "", "nothing");
+        check(
+            Method::POST,
+            "/api/v1/data/lead/r1",
+            "[GET, HEAD, PUT, PATCH, DELETE]",
+        );
+    }
+}

@@ -78,8 +78,19 @@ pub async fn run(dev: Dev) -> anyhow::Result<()> {
     for warning in &seeded.warnings {
         tracing::warn!("{warning}");
     }
-    let credentials = if dev.no_demo { None } else { Some(demo_people(&mesh, &apps, &mut out).await?) };
-    welcome(&mut out, &mesh, &apps, credentials.as_deref(), (errors, warnings), began)?;
+    let credentials = if dev.no_demo {
+        None
+    } else {
+        Some(demo_people(&mesh, &apps, &mut out).await?)
+    };
+    welcome(
+        &mut out,
+        &mesh,
+        &apps,
+        credentials.as_deref(),
+        (errors, warnings),
+        began,
+    )?;
     tokio::select! {
         () = mesh::node::shutdown_signal() => {}
         failed = mesh.failed() => failed.context("a server ended")?,
@@ -93,7 +104,8 @@ async fn demo_people(mesh: &Mesh, apps: &Apps, out: &mut impl Write) -> anyhow::
     let ids = people::ensure(mesh).await?;
     if apps.is_example {
         let base = mesh::clock::unix_ms();
-        let records = demo::records(base, &ids).map(|record| (record.object.to_owned(), record.fields));
+        let records =
+            demo::records(base, &ids).map(|record| (record.object.to_owned(), record.fields));
         let live = io::stdout().is_terminal();
         let mut shown = 0;
         let began = Instant::now();
@@ -101,7 +113,8 @@ async fn demo_people(mesh: &Mesh, apps: &Apps, out: &mut impl Write) -> anyhow::
             if live && count >= shown + 1000 {
                 shown = count;
                 // Progress that cannot be shown is no reason to stop loading.
-                let _shown = write!(out, "\rloading demo data: {count} records").and_then(|()| out.flush());
+                let _shown =
+                    write!(out, "\rloading demo data: {count} records").and_then(|()| out.flush());
             }
         })
         .await?;
@@ -130,8 +143,16 @@ fn welcome(
 ) -> anyhow::Result<()> {
     let registry = mesh.engine.catalog.current();
     for package in &apps.packages {
-        let objects: Vec<&str> = package.objects.iter().map(|object| object.name.as_str()).collect();
-        writeln!(out, "app    {} {} ({})", package.name, package.version, package.id)?;
+        let objects: Vec<&str> = package
+            .objects
+            .iter()
+            .map(|object| object.name.as_str())
+            .collect();
+        writeln!(
+            out,
+            "app    {} {} ({})",
+            package.name, package.version, package.id
+        )?;
         writeln!(out, "       objects: {}", objects.join(", "))?;
     }
     if errors + warnings > 0 {

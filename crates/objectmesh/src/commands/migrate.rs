@@ -30,13 +30,20 @@ pub async fn run(migrate: &Migrate, out: &mut impl Write) -> anyhow::Result<()> 
         migrate.config.as_deref(),
         std::env::vars(),
     )?;
-    let db = Db::open(&file.data.db.to_db_config()).await.context("the database of data-svc")?;
+    let db = Db::open(&file.data.db.to_db_config())
+        .await
+        .context("the database of data-svc")?;
     let engine = data_svc::open_engine(db).await?;
     if !migrate.apps.is_empty() {
         let loaded = apps::load(&migrate.apps)?;
         let installation = engine.catalog.install(&loaded.packages).await?;
         let seeded = seed::load(&engine, &installation.seeds).await?;
-        for line in installation.diagnostics.iter().map(ToString::to_string).chain(seeded.warnings) {
+        for line in installation
+            .diagnostics
+            .iter()
+            .map(ToString::to_string)
+            .chain(seeded.warnings)
+        {
             writeln!(out, "{line}")?;
         }
         writeln!(
@@ -47,7 +54,11 @@ pub async fn run(migrate: &Migrate, out: &mut impl Write) -> anyhow::Result<()> 
             seeded.updated
         )?;
     }
-    writeln!(out, "registry revision {}", engine.catalog.current().revision)?;
+    writeln!(
+        out,
+        "registry revision {}",
+        engine.catalog.current().revision
+    )?;
     engine.db.close().await;
     Ok(())
 }

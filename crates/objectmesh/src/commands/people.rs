@@ -33,8 +33,14 @@ pub async fn ensure(mesh: &Mesh) -> anyhow::Result<Vec<String>> {
                 password: PASSWORD.to_owned(),
                 ..SignUpEmailRequest::default()
             };
-            let answer = auth.sign_up_email(request).await.context("creating the demo administrator")?;
-            answer.into_inner().token.context("sign-up gave no session")?
+            let answer = auth
+                .sign_up_email(request)
+                .await
+                .context("creating the demo administrator")?;
+            answer
+                .into_inner()
+                .token
+                .context("sign-up gave no session")?
         }
     };
     let mut ids = vec![user_id(&mesh.auth_link, &token, admin.email).await?];
@@ -46,7 +52,13 @@ pub async fn ensure(mesh: &Mesh) -> anyhow::Result<Vec<String>> {
         };
         let mut admin_client = UserAdminServiceClient::new(mesh.auth_link.clone());
         match admin_client.create_user(bearer(request, &token)).await {
-            Ok(answer) => ids.push(answer.into_inner().user.map(|user| user.id).unwrap_or_default()),
+            Ok(answer) => ids.push(
+                answer
+                    .into_inner()
+                    .user
+                    .map(|user| user.id)
+                    .unwrap_or_default(),
+            ),
             Err(status) if status.code() == Code::AlreadyExists => {
                 ids.push(user_id(&mesh.auth_link, &token, user.email).await?);
             }
@@ -54,7 +66,11 @@ pub async fn ensure(mesh: &Mesh) -> anyhow::Result<Vec<String>> {
         }
         let id = ids.last().cloned().unwrap_or_default();
         let assignments = [
-            ("sys_user_permission_set", "permission_set", user.permission_set),
+            (
+                "sys_user_permission_set",
+                "permission_set",
+                user.permission_set,
+            ),
             ("sys_user_position", "position", user.position),
         ];
         for (object, field, value) in assignments {
@@ -67,7 +83,14 @@ pub async fn ensure(mesh: &Mesh) -> anyhow::Result<Vec<String>> {
     Ok(ids)
 }
 
-async fn assign(data: &Link, token: &str, object: &str, user_id: &str, field: &str, value: &str) -> anyhow::Result<()> {
+async fn assign(
+    data: &Link,
+    token: &str,
+    object: &str,
+    user_id: &str,
+    field: &str,
+    value: &str,
+) -> anyhow::Result<()> {
     let record = serde_json::json!({"user_id": user_id, field: value}).to_string();
     let request = CreateRecordRequest {
         object: object.to_owned(),
@@ -95,7 +118,10 @@ pub async fn sign_in(auth: &Link, email: &str) -> anyhow::Result<Option<String>>
         password: PASSWORD.to_owned(),
         ..SignInEmailRequest::default()
     };
-    match AuthServiceClient::new(auth.clone()).sign_in_email(request).await {
+    match AuthServiceClient::new(auth.clone())
+        .sign_in_email(request)
+        .await
+    {
         Ok(answer) => Ok(Some(answer.into_inner().token)),
         Err(status) if status.code() == Code::Unauthenticated => Ok(None),
         Err(status) => Err(status).context("signing in"),
@@ -114,7 +140,9 @@ async fn user_id(auth: &Link, token: &str, email: &str) -> anyhow::Result<String
         .into_inner()
         .users;
     let user = users.into_iter().find(|user| user.email == email);
-    Ok(user.with_context(|| format!("there is no user {email}"))?.id)
+    Ok(user
+        .with_context(|| format!("there is no user {email}"))?
+        .id)
 }
 
 fn bearer<T>(message: T, token: &str) -> Request<T> {

@@ -39,7 +39,8 @@ pub async fn run(serve: Serve) -> anyhow::Result<()> {
             auth_svc::process::run(process, shutdown_signal()).await
         }
         Service::Gateway => {
-            let process: gateway::Process = mesh::config::load(gateway::DEFAULTS, file, std::env::vars())?;
+            let process: gateway::Process =
+                mesh::config::load(gateway::DEFAULTS, file, std::env::vars())?;
             let peers = gateway::Peers {
                 auth: Link::connect(&process.peers.auth)?,
                 data: Link::connect(&process.peers.data)?,

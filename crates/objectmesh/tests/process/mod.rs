@@ -15,16 +15,16 @@ use std::{
 };
 
 /// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_objectmesh");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_objectmesh");
 
 /// A running `objectmesh dev`.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     lines: Receiver<String>,
     /// What it has printed until it was ready.
-    pub printed: Vec<String>,
+    pub(crate) printed: Vec<String>,
     /// How long it took until it was ready.
-    pub start: Duration,
+    pub(crate) start: Duration,
 }
 
 impl Program {
@@ -32,7 +32,10 @@ impl Program {
     ///
     /// # Panics
     /// When it ends, or is not ready within `patience`.
-    pub fn dev<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, patience: Duration) -> Self {
+    pub(crate) fn dev<S: AsRef<OsStr>>(
+        arguments: impl IntoIterator<Item = S>,
+        patience: Duration,
+    ) -> Self {
         let began = Instant::now();
         let mut child = Command::new(PROGRAM)
             .args(["dev", "--listen", "127.0.0.1:0"])
@@ -65,11 +68,14 @@ impl Program {
     ///
     /// # Panics
     /// When that line does not come within `patience`.
-    pub fn read_until(&mut self, start: &str, patience: Duration) -> Vec<String> {
+    pub(crate) fn read_until(&mut self, start: &str, patience: Duration) -> Vec<String> {
         let deadline = Instant::now() + patience;
         let mut read = Vec::new();
         loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => {
                     let found = line.starts_with(start);
                     read.push(line);
@@ -77,7 +83,9 @@ impl Program {
                         return read;
                     }
                 }
-                Err(why) => panic!("no line `{start}…` ({why}) within {patience:?}; printed: {read:#?}"),
+                Err(why) => {
+                    panic!("no line `{start}…` ({why}) within {patience:?}; printed: {read:#?}")
+                }
             }
         }
     }
@@ -86,25 +94,29 @@ impl Program {
     ///
     /// # Panics
     /// When there is no such line.
-    pub fn value(&self, word: &str) -> &str {
+    pub(crate) fn value(&self, word: &str) -> &str {
         let line = self.printed.iter().find_map(|line| line.strip_prefix(word));
-        line.unwrap_or_else(|| panic!("no line `{word}` in {:#?}", self.printed)).trim()
+        line.unwrap_or_else(|| panic!("no line `{word}` in {:#?}", self.printed))
+            .trim()
     }
 
     /// URL of the REST API, ending in `/api/v1`.
-    pub fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         self.value("REST ")
     }
 
     /// Asks it to stop, as a supervisor does.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill runs");
         assert!(sent.success());
     }
 
     /// Ends it at once, as a crash does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the program runs");
         self.child.wait().expect("the program is gone");
     }
@@ -113,21 +125,26 @@ impl Program {
     ///
     /// # Panics
     /// When it has not ended within `patience`.
-    pub fn wait(mut self, patience: Duration) -> ExitStatus {
+    pub(crate) fn wait(mut self, patience: Duration) -> ExitStatus {
         let deadline = Instant::now() + patience;
         loop {
             // Its output ends with it.
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("the program still runs after {patience:?}"),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the program still runs after {patience:?}")
+                }
             }
         }
         self.child.wait().expect("the program ends")
     }
 
     /// Asks it to stop and waits until it did, in good order.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.terminate();
         let status = self.wait(Duration::from_secs(40));
         assert!(status.success(), "{status}");

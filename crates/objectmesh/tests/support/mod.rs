@@ -2,11 +2,16 @@
 //! SQLite, and on PostgreSQL + Redis where `TEST_POSTGRES_URL` and `TEST_REDIS_URL` name them.
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::allow_attributes,
     reason = "each test file uses another part of it"
 )]
 
-use std::{collections::HashMap, path::Path, sync::atomic::{AtomicU32, Ordering}};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use mesh::{Link, ctx::set_bearer};
 use objectmesh::{
@@ -108,11 +113,18 @@ impl TestMesh {
     }
 
     /// Starts a mesh with an app and overrides of the configuration.
-    pub async fn start_with(ground: Ground, app: &Path, environment: &[(&str, &str)]) -> Option<Self> {
+    pub async fn start_with(
+        ground: Ground,
+        app: &Path,
+        environment: &[(&str, &str)],
+    ) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (database_url, redis_url) = match ground {
             Ground::Sqlite => (None, None),
-            Ground::Postgres => (Some(fresh_database().await?), Some(std::env::var("TEST_REDIS_URL").ok()?)),
+            Ground::Postgres => (
+                Some(fresh_database().await?),
+                Some(std::env::var("TEST_REDIS_URL").ok()?),
+            ),
         };
         let options = Options {
             data_dir: folder.path().to_owned(),
@@ -126,7 +138,12 @@ impl TestMesh {
         };
         let mesh = Mesh::start(&options).await.expect("the mesh starts");
         let loaded = apps::load(&[app.to_owned()]).expect("the app loads");
-        let installation = mesh.engine.catalog.install(&loaded.packages).await.expect("the app installs");
+        let installation = mesh
+            .engine
+            .catalog
+            .install(&loaded.packages)
+            .await
+            .expect("the app installs");
         data_svc::engine::seed::load(&mesh.engine, &installation.seeds)
             .await
             .expect("the seeds load");
@@ -151,10 +168,15 @@ impl TestMesh {
     pub async fn user(&self, name: &str, permission_set: &str) -> (String, String) {
         let email = format!("{name}@example.com");
         let body = json!({"name": name, "email": email, "password": "correct horse"});
-        let created = self.post(&self.admin, "/auth/admin/create-user", body).await.ok(200);
+        let created = self
+            .post(&self.admin, "/auth/admin/create-user", body)
+            .await
+            .ok(200);
         let id = created["user"]["id"].as_str().expect("an id").to_owned();
         let body = json!({"user_id": id, "permission_set": permission_set});
-        self.post(&self.admin, "/data/sys_user_permission_set", body).await.ok(201);
+        self.post(&self.admin, "/data/sys_user_permission_set", body)
+            .await
+            .ok(201);
         let body = json!({"email": email, "password": "correct horse"});
         let session = self.post("", "/auth/sign-in", body).await.ok(200);
         (id, session["token"].as_str().expect("a token").to_owned())
@@ -172,12 +194,14 @@ impl TestMesh {
 
     /// POST with a JSON body.
     pub async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
-        self.call(token, Method::POST, path, Some(body.to_string()), &[]).await
+        self.call(token, Method::POST, path, Some(body.to_string()), &[])
+            .await
     }
 
     /// PATCH with a JSON body.
     pub async fn patch(&self, token: &str, path: &str, body: Value) -> Answer {
-        self.call(token, Method::PATCH, path, Some(body.to_string()), &[]).await
+        self.call(token, Method::PATCH, path, Some(body.to_string()), &[])
+            .await
     }
 
     /// DELETE.
@@ -194,13 +218,20 @@ impl TestMesh {
         body: Option<String>,
         headers: &[(&str, &str)],
     ) -> Answer {
-        let url = if path.starts_with("http") { path.to_owned() } else { self.url(path) };
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            self.url(path)
+        };
         let mut request = self.http.request(method, url);
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         if let Some(body) = body {
-            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            if !headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+            {
                 request = request.header("content-type", "application/json");
             }
             request = request.body(body);
@@ -241,7 +272,9 @@ pub fn with_token<T>(message: T, token: &str) -> tonic::Request<T> {
 pub fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect()
@@ -252,8 +285,14 @@ pub async fn fresh_database() -> Option<String> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let server = std::env::var("TEST_POSTGRES_URL").ok()?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("om_test_{}_{number}_{}", std::process::id(), mesh::id::new().to_lowercase());
-    let (base, _) = server.rsplit_once('/').expect("a database in TEST_POSTGRES_URL");
+    let name = format!(
+        "om_test_{}_{number}_{}",
+        std::process::id(),
+        mesh::id::new().to_lowercase()
+    );
+    let (base, _) = server
+        .rsplit_once('/')
+        .expect("a database in TEST_POSTGRES_URL");
     let created = std::process::Command::new("psql")
         .args([&server, "-qc", &format!("CREATE DATABASE {name}")])
         .output()

@@ -101,17 +101,24 @@ impl Test<'_> {
     /// The predicate of a multi-value column: every test is about members.
     pub(super) fn members(&self, operand: &Operand) -> Result<Predicate> {
         let column = || self.column.clone();
-        let member = |operand: &Operand| Ok::<_, Error>(Predicate::Member(column(), self.text(operand)?));
+        let member =
+            |operand: &Operand| Ok::<_, Error>(Predicate::Member(column(), self.text(operand)?));
         let empty = || Predicate::MemberSet(column(), Vec::new());
         let any = |items: &[Operand]| {
             items.iter().try_fold(Predicate::False, |any, item| {
-                Ok::<_, Error>(any.or(if is_null(item) { empty() } else { member(item)? }))
+                Ok::<_, Error>(any.or(if is_null(item) {
+                    empty()
+                } else {
+                    member(item)?
+                }))
             })
         };
         let equal = |operand: &Operand| match operand {
             operand if is_null(operand) => Ok(empty()),
             Operand::Value(Json::Array(items)) => {
-                let items = items.iter().map(|item| self.text(&Operand::Value(item.clone())));
+                let items = items
+                    .iter()
+                    .map(|item| self.text(&Operand::Value(item.clone())));
                 let mut set = items.collect::<Result<Vec<_>>>()?;
                 set.sort_unstable();
                 set.dedup();
@@ -148,9 +155,9 @@ impl Test<'_> {
             }))
         };
         let any = |items: &[Operand]| {
-            items
-                .iter()
-                .try_fold(Predicate::False, |any, item| Ok::<_, Error>(any.or(equal(item)?)))
+            items.iter().try_fold(Predicate::False, |any, item| {
+                Ok::<_, Error>(any.or(equal(item)?))
+            })
         };
         Ok(match (self.operator, operand) {
             (Operator::Null, operand) => negated_unless(truth(operand), at(Cell::Null)),
@@ -208,9 +215,7 @@ impl Test<'_> {
                 Some(next) => compare(Comparison::Lt, Cell::DateTime(next)),
                 None => !Predicate::IsNull(column),
             },
-            (Comparand::Day(midnight), comparison) => {
-                compare(comparison, Cell::DateTime(midnight))
-            }
+            (Comparand::Day(midnight), comparison) => compare(comparison, Cell::DateTime(midnight)),
         })
     }
 
@@ -250,12 +255,16 @@ impl Test<'_> {
                 }
                 _ => coerce::datetime(value).map(Cell::DateTime),
             },
-            Storage::Integer => return self.number(value, 0, |decimal| {
-                coerce::scaled(&decimal, 0).map(Cell::Integer)
-            }),
-            Storage::Decimal(scale) => return self.number(value, scale, |decimal| {
-                coerce::decimal_fits(&decimal, scale).then_some(Cell::Decimal(decimal))
-            }),
+            Storage::Integer => {
+                return self.number(value, 0, |decimal| {
+                    coerce::scaled(&decimal, 0).map(Cell::Integer)
+                });
+            }
+            Storage::Decimal(scale) => {
+                return self.number(value, scale, |decimal| {
+                    coerce::decimal_fits(&decimal, scale).then_some(Cell::Decimal(decimal))
+                });
+            }
             Storage::Json => None,
         };
         exact.map(Comparand::Exact).ok_or_else(|| self.mismatch())
@@ -292,7 +301,9 @@ impl Test<'_> {
         let is_id = self.column.field.is_reference() || self.column.field.name == "id";
         match (person, is_temporal, is_id) {
             (Some(Some(id)), _, true) => Ok(Some(Comparand::Exact(Cell::Text(id.to_owned())))),
-            (Some(None), _, true) => Err(self.refused(&format!("`{{{name}}}` stands for nobody here"))),
+            (Some(None), _, true) => {
+                Err(self.refused(&format!("`{{{name}}}` stands for nobody here")))
+            }
             (_, true, _) => match tokens::moment(name, self.scope.now) {
                 Some(moment) => Ok(Some(self.moment(moment))),
                 None => Err(self.unknown_token(name)),
@@ -342,7 +353,13 @@ impl Test<'_> {
 
     fn pattern(&self, operand: &Operand) -> Result<String> {
         let pattern = self.text(operand)?;
-        let is_dangling = pattern.chars().rev().take_while(|char| *char == '\\').count() % 2 == 1;
+        let is_dangling = pattern
+            .chars()
+            .rev()
+            .take_while(|char| *char == '\\')
+            .count()
+            % 2
+            == 1;
         if is_dangling {
             return Err(self.refused("the pattern ends with its escape character"));
         }
@@ -375,7 +392,10 @@ impl Test<'_> {
 
     fn unknown_token(&self, name: &str) -> Error {
         self.refused(&format!("unknown token `{{{}}}`", refuse::echo(name)))
-            .with("hint", "for example {today}, {30_days_ago}, {current_month_start}, {current_user_id}")
+            .with(
+                "hint",
+                "for example {today}, {30_days_ago}, {current_month_start}, {current_user_id}",
+            )
     }
 
     fn refused(&self, why: &str) -> Error {

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::{Access, Query, json, order::{Order, SortKey}};
+use super::{
+    Access, Query, json,
+    order::{Order, SortKey},
+};
 use crate::domain::{
     cell::Cell,
     coerce,
@@ -130,7 +133,9 @@ impl Position {
     /// # Errors
     /// `CURSOR_MISMATCH`.
     pub(super) fn agrees(&self, order: &[Order]) -> Result<()> {
-        let repeated = order.iter().map(|order| (&order.column.field.name, order.descending));
+        let repeated = order
+            .iter()
+            .map(|order| (&order.column.field.name, order.descending));
         if repeated.eq(self.sort.iter().map(|key| (&key.field, key.descending))) {
             Ok(())
         } else {
@@ -155,7 +160,13 @@ impl Position {
 }
 
 impl CursorState {
-    pub(super) fn new(query: &Query, object: &str, order: &[Order], access: &dyn Access, key: &CursorKey) -> Self {
+    pub(super) fn new(
+        query: &Query,
+        object: &str,
+        order: &[Order],
+        access: &dyn Access,
+        key: &CursorKey,
+    ) -> Self {
         let sort: Vec<(String, String)> = order
             .iter()
             .map(|order| {
@@ -172,14 +183,20 @@ impl CursorState {
         Self {
             seal: Seal::new(key, access),
             columns: order.iter().map(|order| order.column.storage).collect(),
-            id: order.iter().position(|order| order.column.field.name == "id"),
+            id: order
+                .iter()
+                .position(|order| order.column.field.name == "id"),
             body: Body {
                 id: None,
                 k: Vec::new(),
                 h: digest(object, &sort, query),
                 s: sort,
                 w: query.filter.clone().filter(|_| is_carried),
-                p: if is_carried { query.implicit.clone() } else { Vec::new() },
+                p: if is_carried {
+                    query.implicit.clone()
+                } else {
+                    Vec::new()
+                },
                 _seal: String::new(),
             },
         }
@@ -241,14 +258,17 @@ fn unseal(cursor: &str, seal: &Seal) -> Option<Body> {
     let text = String::from_utf8(BASE64.decode(cursor).ok()?).ok()?;
     let sealed = &text[..text.rfind(SEAL)?];
     let mac = text.get(sealed.len() + SEAL.len()..)?.strip_suffix("\"}")?;
-    seal.mac(sealed).verify_slice(&BASE64.decode(mac).ok()?).ok()?;
+    seal.mac(sealed)
+        .verify_slice(&BASE64.decode(mac).ok()?)
+        .ok()?;
     serde_json::from_str(&text).ok()
 }
 
 /// A digest of what must stay the same from page to page.
 fn digest(object: &str, sort: &[(String, String)], query: &Query) -> String {
     let filter = query.filter.as_ref().map(json::canonical);
-    let text = serde_json::json!([object, sort, filter, query.implicit, query.distinct]).to_string();
+    let text =
+        serde_json::json!([object, sort, filter, query.implicit, query.distinct]).to_string();
     BASE64.encode(&Sha256::digest(text.as_bytes())[..16])
 }
 
@@ -281,13 +301,19 @@ fn cell(value: &Json, column: &Column) -> Option<Cell> {
 }
 
 fn invalid() -> Error {
-    Error::validation("INVALID_CURSOR", "cursor is not one that was handed out here")
-        .with("parameter", "cursor")
-        .with("hint", "start again without cursor")
+    Error::validation(
+        "INVALID_CURSOR",
+        "cursor is not one that was handed out here",
+    )
+    .with("parameter", "cursor")
+    .with("hint", "start again without cursor")
 }
 
 fn mismatch() -> Error {
     Error::validation("CURSOR_MISMATCH", "cursor belongs to another query")
         .with("parameter", "cursor")
-        .with("hint", "repeat orderBy and where unchanged or leave them out; a long where must be repeated")
+        .with(
+            "hint",
+            "repeat orderBy and where unchanged or leave them out; a long where must be repeated",
+        )
 }

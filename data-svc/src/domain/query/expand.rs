@@ -8,9 +8,7 @@ use std::sync::Arc;
 use mesh::{Error, Result, error::Reason};
 use serde_json::Value as Json;
 
-use super::{
-    Access, filter, is_visible, parse, reference_target, refuse, resolve,
-};
+use super::{Access, filter, is_visible, parse, reference_target, refuse, resolve};
 use crate::domain::{
     policy::Grant,
     predicate::{ColumnRef, Predicate},
@@ -104,7 +102,11 @@ pub(super) fn read(value: &Json, depth: usize) -> Result<Vec<ExpandNode>> {
     Ok(nodes)
 }
 
-fn options_of(node: &mut ExpandNode, options: &serde_json::Map<String, Json>, depth: usize) -> Result<()> {
+fn options_of(
+    node: &mut ExpandNode,
+    options: &serde_json::Map<String, Json>,
+    depth: usize,
+) -> Result<()> {
     for (key, value) in options {
         match key.as_str() {
             "fields" | "select" => node.fields = parse::name_list("fields", value)?,
@@ -117,7 +119,11 @@ fn options_of(node: &mut ExpandNode, options: &serde_json::Map<String, Json>, de
             _ => {
                 return Err(refuse::query(
                     "expand",
-                    format!("expand of `{}` has no key `{}`", refuse::echo(&node.field), refuse::echo(key)),
+                    format!(
+                        "expand of `{}` has no key `{}`",
+                        refuse::echo(&node.field),
+                        refuse::echo(key)
+                    ),
                 ));
             }
         }
@@ -127,14 +133,19 @@ fn options_of(node: &mut ExpandNode, options: &serde_json::Map<String, Json>, de
 
 /// Adds a dotted name to a forest and answers its last node.
 fn add<'a>(nodes: &'a mut Vec<ExpandNode>, name: &str) -> &'a mut ExpandNode {
-    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
-    let index = nodes.iter().position(|node| node.field == first).unwrap_or_else(|| {
-        nodes.push(ExpandNode {
-            field: first.to_owned(),
-            ..ExpandNode::default()
+    let (first, rest) = name
+        .split_once('.')
+        .map_or((name, None), |(first, rest)| (first, Some(rest)));
+    let index = nodes
+        .iter()
+        .position(|node| node.field == first)
+        .unwrap_or_else(|| {
+            nodes.push(ExpandNode {
+                field: first.to_owned(),
+                ..ExpandNode::default()
+            });
+            nodes.len() - 1
         });
-        nodes.len() - 1
-    });
     let node = &mut nodes[index];
     match rest {
         Some(rest) => add(&mut node.nested, rest),
@@ -154,7 +165,9 @@ pub(super) fn columns(
 ) -> Result<Vec<ColumnRef>> {
     for name in select.unwrap_or_default() {
         if grant.schema.field(name).is_none() {
-            return Err(refuse::unknown_field(grant, name, refuse::FIELD).with("parameter", "select"));
+            return Err(
+                refuse::unknown_field(grant, name, refuse::FIELD).with("parameter", "select")
+            );
         }
     }
     let is_chosen = |name: &str| {
@@ -173,9 +186,16 @@ pub(super) fn columns(
 /// # Errors
 /// `INVALID_FIELD`: no such field, or no reference; `PERMISSION_DENIED`: an unreadable field;
 /// `INVALID_QUERY`: too deep or too many; and those of a nested filter.
-pub(super) fn resolve(nodes: &[ExpandNode], grant: &Arc<Grant>, access: &dyn Access) -> Result<Vec<Expansion>> {
+pub(super) fn resolve(
+    nodes: &[ExpandNode],
+    grant: &Arc<Grant>,
+    access: &dyn Access,
+) -> Result<Vec<Expansion>> {
     if nodes.iter().map(count).sum::<usize>() > COUNT_MAX {
-        return Err(refuse::query("expand", format!("more than {COUNT_MAX} expansions")).with("limit", COUNT_MAX));
+        return Err(
+            refuse::query("expand", format!("more than {COUNT_MAX} expansions"))
+                .with("limit", COUNT_MAX),
+        );
     }
     level(nodes, grant, access, 1)
 }
@@ -184,21 +204,37 @@ fn count(node: &ExpandNode) -> usize {
     1 + node.nested.iter().map(count).sum::<usize>()
 }
 
-fn level(nodes: &[ExpandNode], grant: &Arc<Grant>, access: &dyn Access, depth: usize) -> Result<Vec<Expansion>> {
+fn level(
+    nodes: &[ExpandNode],
+    grant: &Arc<Grant>,
+    access: &dyn Access,
+    depth: usize,
+) -> Result<Vec<Expansion>> {
     if depth > DEPTH_MAX && !nodes.is_empty() {
         return Err(too_deep());
     }
-    nodes.iter().map(|node| one(node, grant, access, depth)).collect()
+    nodes
+        .iter()
+        .map(|node| one(node, grant, access, depth))
+        .collect()
 }
 
-fn one(node: &ExpandNode, grant: &Arc<Grant>, access: &dyn Access, depth: usize) -> Result<Expansion> {
+fn one(
+    node: &ExpandNode,
+    grant: &Arc<Grant>,
+    access: &dyn Access,
+    depth: usize,
+) -> Result<Expansion> {
     let column = resolve::column(grant, &node.field, refuse::FIELD)?;
     let target = reference_target(&grant.schema, &column.field);
     let Some(target) = target.filter(|_| column.field.is_reference()) else {
-        return Err(
-            refuse::field(grant, &node.field, refuse::FIELD, "refers to no other object")
-                .with("parameter", "expand"),
-        );
+        return Err(refuse::field(
+            grant,
+            &node.field,
+            refuse::FIELD,
+            "refers to no other object",
+        )
+        .with("parameter", "expand"));
     };
     let mut expansion = Expansion {
         field: node.field.clone(),
@@ -226,5 +262,9 @@ fn one(node: &ExpandNode, grant: &Arc<Grant>, access: &dyn Access, depth: usize)
 }
 
 fn too_deep() -> Error {
-    refuse::query("expand", format!("expand is deeper than {DEPTH_MAX} levels")).with("limit", DEPTH_MAX)
+    refuse::query(
+        "expand",
+        format!("expand is deeper than {DEPTH_MAX} levels"),
+    )
+    .with("limit", DEPTH_MAX)
 }

@@ -135,10 +135,16 @@ pub(super) fn read(value: &Json) -> Result<Filter> {
 
 /// An equality of a query parameter with one value, or membership in several.
 pub(super) fn implicit(name: &str, values: &[String]) -> Filter {
-    let mut operands = values.iter().cloned().map(|value| Operand::Value(Json::String(value)));
+    let mut operands = values
+        .iter()
+        .cloned()
+        .map(|value| Operand::Value(Json::String(value)));
     let (operator, operand) = match (operands.next(), operands.len()) {
         (Some(only), 0) => (Operator::Eq, only),
-        (first, _) => (Operator::In, Operand::List(first.into_iter().chain(operands).collect())),
+        (first, _) => (
+            Operator::In,
+            Operand::List(first.into_iter().chain(operands).collect()),
+        ),
     };
     Filter::Test {
         path: path(name),
@@ -158,25 +164,36 @@ struct Reader {
 impl Reader {
     fn node(&mut self, value: &Json, prefix: &[String], depth: usize) -> Result<Filter> {
         if depth > DEPTH_MAX {
-            return Err(refuse::filter(format!("filter is deeper than {DEPTH_MAX} levels"))
-                .with("limit", DEPTH_MAX));
+            return Err(
+                refuse::filter(format!("filter is deeper than {DEPTH_MAX} levels"))
+                    .with("limit", DEPTH_MAX),
+            );
         }
         match value {
             Json::Object(map) => self.object(map, prefix, depth),
             Json::Array(items) => self.array(items, prefix, depth),
-            _ => Err(refuse::filter("a filter must be an object or an array of conditions")
-                .with("hint", r#"for example {"status":{"$eq":"open"}}"#)),
+            _ => Err(
+                refuse::filter("a filter must be an object or an array of conditions")
+                    .with("hint", r#"for example {"status":{"$eq":"open"}}"#),
+            ),
         }
     }
 
-    fn object(&mut self, map: &Map<String, Json>, prefix: &[String], depth: usize) -> Result<Filter> {
+    fn object(
+        &mut self,
+        map: &Map<String, Json>,
+        prefix: &[String],
+        depth: usize,
+    ) -> Result<Filter> {
         let mut all = Vec::with_capacity(map.len());
         for (key, value) in map {
             all.push(match key.as_str() {
                 "$and" => Filter::All(self.list(key, value, prefix, depth)?),
                 "$or" => Filter::Any(self.list(key, value, prefix, depth)?),
                 "$not" => match value {
-                    Json::Object(_) => Filter::Not(Box::new(self.node(value, prefix, depth + 1)?)),
+                    Json::Object(_) => {
+                        Filter::Not(Box::new(self.node(value, prefix, depth + 1)?))
+                    }
                     _ => return Err(operand_shape("$not", "one condition object")),
                 },
                 _ if key.starts_with('$') => return Err(misplaced(key)),
@@ -190,7 +207,13 @@ impl Reader {
         Ok(flat(all))
     }
 
-    fn list(&mut self, key: &str, value: &Json, prefix: &[String], depth: usize) -> Result<Vec<Filter>> {
+    fn list(
+        &mut self,
+        key: &str,
+        value: &Json,
+        prefix: &[String],
+        depth: usize,
+    ) -> Result<Vec<Filter>> {
         let Json::Array(items) = value else {
             return Err(operand_shape(key, "an array of conditions"));
         };
@@ -219,8 +242,10 @@ impl Reader {
             return self.node(value, &path, depth);
         }
         if depth > DEPTH_MAX {
-            return Err(refuse::filter(format!("filter is deeper than {DEPTH_MAX} levels"))
-                .with("limit", DEPTH_MAX));
+            return Err(
+                refuse::filter(format!("filter is deeper than {DEPTH_MAX} levels"))
+                    .with("limit", DEPTH_MAX),
+            );
         }
         let mut all = Vec::with_capacity(map.len());
         for (key, value) in map {
@@ -263,13 +288,18 @@ impl Reader {
         self.condition(path, operator, operand)
     }
 
-    fn condition(&mut self, path: Vec<String>, operator: Operator, operand: Operand) -> Result<Filter> {
+    fn condition(
+        &mut self,
+        path: Vec<String>,
+        operator: Operator,
+        operand: Operand,
+    ) -> Result<Filter> {
         self.conditions += 1;
         if self.conditions > CONDITIONS_MAX {
-            return Err(
-                refuse::filter(format!("filter has more than {CONDITIONS_MAX} conditions"))
-                    .with("limit", CONDITIONS_MAX),
-            );
+            return Err(refuse::filter(format!(
+                "filter has more than {CONDITIONS_MAX} conditions"
+            ))
+            .with("limit", CONDITIONS_MAX));
         }
         Ok(Filter::Test {
             path,
@@ -372,16 +402,26 @@ fn operator(name: &str, path: &[String]) -> Result<Operator> {
         .ok_or_else(|| unknown_operator(name, path, OPERATORS))
 }
 
-fn unknown_operator(name: &str, path: &[String], known: &'static [(&'static str, Operator)]) -> Error {
+fn unknown_operator(
+    name: &str,
+    path: &[String],
+    known: &'static [(&'static str, Operator)],
+) -> Error {
     let name = refuse::echo(name);
     let error = refuse::filter(format!("unknown operator `{name}`"))
         .with("operator", name.clone())
         .with("field", refuse::echo(&path.join(".")));
     if name == "$regex" {
-        return error.with("hint", "$regex is retired; use $contains, $startsWith, $endsWith or $like");
+        return error.with(
+            "hint",
+            "$regex is retired; use $contains, $startsWith, $endsWith or $like",
+        );
     }
     if !name.starts_with('$') && known.iter().any(|(known, _)| known.starts_with('$')) {
-        return error.with("hint", "a condition holds either operators or fields, not both");
+        return error.with(
+            "hint",
+            "a condition holds either operators or fields, not both",
+        );
     }
     match suggest::nearest(&name, known.iter().map(|(known, _)| *known)) {
         Some(near) => error.with("hint", format!("did you mean `{near}`?")),
@@ -403,10 +443,18 @@ fn misplaced(key: &str) -> Error {
     let key = refuse::echo(key);
     refuse::filter(format!("operator `{key}` does not stand under a field"))
         .with("operator", key)
-        .with("hint", r#"write {"field":{"$operator":value}}; only $and, $or and $not stand alone"#)
+        .with(
+            "hint",
+            r#"write {"field":{"$operator":value}}; only $and, $or and $not stand alone"#,
+        )
 }
 
 fn array_shape() -> Error {
-    refuse::filter("an array filter is [field, operator, value], [\"and\"|\"or\", …] or a list of those")
-        .with("hint", r#"for example [["status","=","open"],["priority","in",["high"]]]"#)
+    refuse::filter(
+        "an array filter is [field, operator, value], [\"and\"|\"or\", …] or a list of those",
+    )
+    .with(
+        "hint",
+        r#"for example [["status","=","open"],["priority","in",["high"]]]"#,
+    )
 }

@@ -106,7 +106,9 @@ impl<'de> Visitor<'de> for Strict {
         let mut items = Vec::new();
         while let Some(item) = access.next_element_seed(below)? {
             if items.len() == ELEMENTS_MAX {
-                return Err(de::Error::custom(format!("an array of more than {ELEMENTS_MAX} elements")));
+                return Err(de::Error::custom(format!(
+                    "an array of more than {ELEMENTS_MAX} elements"
+                )));
             }
             items.push(item);
         }
@@ -121,7 +123,9 @@ impl<'de> Visitor<'de> for Strict {
                 return Err(de::Error::custom(format!("the key `{key}` occurs twice")));
             }
             if map.len() == KEYS_MAX {
-                return Err(de::Error::custom(format!("an object of more than {KEYS_MAX} keys")));
+                return Err(de::Error::custom(format!(
+                    "an object of more than {KEYS_MAX} keys"
+                )));
             }
             let value = access.next_value_seed(below)?;
             map.insert(key, value);

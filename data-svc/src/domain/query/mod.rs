@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 
 pub use self::{
     cursor::{CursorKey, CursorState},
-    expand::{Expansion, ExpandNode},
+    expand::{ExpandNode, Expansion},
     order::{Order, SortKey, is_never_null},
     parse::{for_get, from_body, from_list_request},
 };
@@ -129,7 +129,12 @@ pub struct Projection {
 /// Those of [`Access::read_grant`] for the object; then 400 `INVALID_FILTER`, `INVALID_FIELD`,
 /// `INVALID_SORT`, `INVALID_QUERY`, `INVALID_CURSOR` or `CURSOR_MISMATCH`; `PERMISSION_DENIED` for
 /// unreadable fields in filter, sort or expansion.
-pub fn plan(mut query: Query, object: &str, access: &dyn Access, cursor_key: &CursorKey) -> Result<Plan> {
+pub fn plan(
+    mut query: Query,
+    object: &str,
+    access: &dyn Access,
+    cursor_key: &CursorKey,
+) -> Result<Plan> {
     let grant = access.read_grant(object)?;
     let position = match query.cursor.take() {
         Some(text) => Some(cursor::open(&mut query, &text, object, access, cursor_key)?),
@@ -221,7 +226,11 @@ impl Plan {
     /// that order (see [`Plan::cursor_positions`]).
     #[must_use]
     pub fn next_cursor(&self, last_row: &[Cell]) -> String {
-        debug_assert_eq!(last_row.len(), self.cursor_state.len(), "one value for each order column");
+        debug_assert_eq!(
+            last_row.len(),
+            self.cursor_state.len(),
+            "one value for each order column"
+        );
         self.cursor_state.mint(last_row)
     }
 }
@@ -259,12 +268,20 @@ fn chooses_distinct(query: &Query, grant: &Grant, columns: &mut Vec<ColumnRef>) 
     for name in select {
         let column = resolve::column(grant, name, refuse::FIELD)?;
         if column.storage == Storage::Json || is_sealed(&column.field) {
-            return Err(refuse::field(grant, name, refuse::QUERY, "has no distinct values"));
+            return Err(refuse::field(
+                grant,
+                name,
+                refuse::QUERY,
+                "has no distinct values",
+            ));
         }
     }
     columns.retain(|column| column.field.name != "id");
     if columns.iter().any(|column| column.storage == Storage::Json) {
-        return Err(refuse::query("distinct", "a multi-value field cannot be expanded with distinct"));
+        return Err(refuse::query(
+            "distinct",
+            "a multi-value field cannot be expanded with distinct",
+        ));
     }
     Ok(true)
 }

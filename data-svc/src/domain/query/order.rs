@@ -82,8 +82,14 @@ fn one(value: &Json) -> Result<SortKey> {
             let Some(field) = map.get("field").and_then(Json::as_str) else {
                 return Err(invalid("a sort key names a field".to_owned()));
             };
-            if let Some(key) = map.keys().find(|key| !matches!(key.as_str(), "field" | "order" | "direction")) {
-                return Err(invalid(format!("a sort key has no `{}`", refuse::echo(key))));
+            if let Some(key) = map
+                .keys()
+                .find(|key| !matches!(key.as_str(), "field" | "order" | "direction"))
+            {
+                return Err(invalid(format!(
+                    "a sort key has no `{}`",
+                    refuse::echo(key)
+                )));
             }
             let direction = map.get("order").or_else(|| map.get("direction"));
             Ok(SortKey {
@@ -108,9 +114,19 @@ fn one_text(text: &str) -> Result<SortKey> {
 
 fn key(field: &str, descending: bool) -> Result<SortKey> {
     if let Some((field, direction)) = field.split_once(':') {
-        return Err(invalid(format!("sort key `{}` is not understood", refuse::echo(field)))
-            .with("field", refuse::echo(field))
-            .with("hint", format!("write `-{field}` or `{field} {direction}`", direction = refuse::echo(direction), field = refuse::echo(field))));
+        return Err(invalid(format!(
+            "sort key `{}` is not understood",
+            refuse::echo(field)
+        ))
+        .with("field", refuse::echo(field))
+        .with(
+            "hint",
+            format!(
+                "write `-{field}` or `{field} {direction}`",
+                direction = refuse::echo(direction),
+                field = refuse::echo(field)
+            ),
+        ));
     }
     if field.is_empty() || field.contains(char::is_whitespace) {
         return Err(invalid("a sort key names one field".to_owned()));
@@ -157,7 +173,12 @@ pub(super) fn resolve(
     for key in keys.unwrap_or_default() {
         let column = resolve::column(grant, &key.field, refuse::SORT)?;
         if column.storage == Storage::Json || super::is_sealed(&column.field) {
-            return Err(refuse::field(grant, &key.field, refuse::SORT, "has values without an order"));
+            return Err(refuse::field(
+                grant,
+                &key.field,
+                refuse::SORT,
+                "has values without an order",
+            ));
         }
         if distinct.is_some_and(|chosen| !chosen.contains(column)) {
             return Err(refuse::field(
@@ -168,10 +189,18 @@ pub(super) fn resolve(
             ));
         }
         if order.iter().any(|one| one.column == *column) {
-            return Err(refuse::field(grant, &key.field, refuse::SORT, "is a sort key twice"));
+            return Err(refuse::field(
+                grant,
+                &key.field,
+                refuse::SORT,
+                "is a sort key twice",
+            ));
         }
         // Nothing is left to order behind a unique key.
-        if order.last().is_none_or(|last| last.column.field.name != "id") {
+        if order
+            .last()
+            .is_none_or(|last| last.column.field.name != "id")
+        {
             order.push(Order {
                 column: column.clone(),
                 descending: key.descending,
@@ -189,7 +218,9 @@ pub(super) fn resolve(
             descending: true,
         });
     }
-    let descending = order.last().map_or(keys.is_none() && distinct.is_none(), |last| last.descending);
+    let descending = order
+        .last()
+        .map_or(keys.is_none() && distinct.is_none(), |last| last.descending);
     let id = grant.schema.column("id");
     for column in distinct.unwrap_or(id.map_or(&[], std::slice::from_ref)) {
         if !order.iter().any(|one| one.column == *column) {

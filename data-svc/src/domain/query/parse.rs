@@ -22,8 +22,12 @@ const NOT_YET: &str = "this runtime does not have it yet";
 pub fn from_list_request(request: &ListRecordsRequest) -> Result<Query> {
     let text = |text: &'_ str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let mut query = Query {
-        filter: text(&request.r#where).map(|text| filter_text(&text)).transpose()?,
-        order: text(&request.order_by).map(|text| order::read_text(&text)).transpose()?,
+        filter: text(&request.r#where)
+            .map(|text| filter_text(&text))
+            .transpose()?,
+        order: text(&request.order_by)
+            .map(|text| order::read_text(&text))
+            .transpose()?,
         limit: request.limit.map(u64::from),
         offset: request.offset.map(u64::from),
         cursor: text(&request.cursor),
@@ -39,14 +43,22 @@ pub fn from_list_request(request: &ListRecordsRequest) -> Result<Query> {
             query.distinct = flag("distinct", &Json::from(parameter.value.as_str()))?;
             continue;
         }
-        let known = query.implicit.iter_mut().find(|(name, _)| *name == parameter.name);
+        let known = query
+            .implicit
+            .iter_mut()
+            .find(|(name, _)| *name == parameter.name);
         match known {
             Some((_, values)) => values.push(parameter.value.clone()),
-            None => query.implicit.push((parameter.name.clone(), vec![parameter.value.clone()])),
+            None => query
+                .implicit
+                .push((parameter.name.clone(), vec![parameter.value.clone()])),
         }
     }
     if request.filters.len() > IMPLICIT_MAX {
-        return Err(refuse::filter(format!("more than {IMPLICIT_MAX} filter parameters")).with("limit", IMPLICIT_MAX));
+        return Err(
+            refuse::filter(format!("more than {IMPLICIT_MAX} filter parameters"))
+                .with("limit", IMPLICIT_MAX),
+        );
     }
     together(query)
 }
@@ -77,7 +89,9 @@ pub fn from_body(object: &str, body: &[u8]) -> Result<Query> {
             "where" | "filter" | "filters" | "$filter" => {
                 let filter = filter_value(value)?;
                 if query.filter.as_ref().is_some_and(|other| *other != filter) {
-                    return Err(refuse::filter("two filters under different names").with("parameter", key));
+                    return Err(
+                        refuse::filter("two filters under different names").with("parameter", key)
+                    );
                 }
                 query.filter = Some(filter);
             }
@@ -86,16 +100,23 @@ pub fn from_body(object: &str, body: &[u8]) -> Result<Query> {
             }
             "object" => {
                 if value.as_str() != Some(object) {
-                    return Err(refuse::query("object", format!("the body names another object than `{object}`"))
-                        .with("object", object));
+                    return Err(refuse::query(
+                        "object",
+                        format!("the body names another object than `{object}`"),
+                    )
+                    .with("object", object));
                 }
             }
             "fields" | "select" => once(&mut query.select, key, name_list(key, value)?)?,
-            "orderBy" | "sort" | "$orderby" => once(&mut query.order, key, Some(order::read(value)?))?,
+            "orderBy" | "sort" | "$orderby" => {
+                once(&mut query.order, key, Some(order::read(value)?))?
+            }
             "limit" | "top" | "$top" => once(&mut query.limit, key, Some(whole(key, value)?))?,
             "offset" | "skip" | "$skip" => once(&mut query.offset, key, Some(whole(key, value)?))?,
             "cursor" => {
-                let text = value.as_str().ok_or_else(|| refuse::parameter("cursor", "cursor takes a string"))?;
+                let text = value
+                    .as_str()
+                    .ok_or_else(|| refuse::parameter("cursor", "cursor takes a string"))?;
                 query.cursor = Some(text.to_owned()).filter(|text| !text.is_empty());
             }
             "expand" | "populate" | "$expand" => {
@@ -109,8 +130,9 @@ pub fn from_body(object: &str, body: &[u8]) -> Result<Query> {
             "distinct" => query.distinct = flag(key, value)?,
             _ => {
                 known(key)?;
-                return Err(refuse::query(key, format!("`{key}` is not available"))
-                    .with("hint", NOT_YET));
+                return Err(
+                    refuse::query(key, format!("`{key}` is not available")).with("hint", NOT_YET)
+                );
             }
         }
     }
@@ -124,7 +146,10 @@ pub fn from_body(object: &str, body: &[u8]) -> Result<Query> {
 pub fn for_get(select: &str, expand: &str) -> Result<(Option<Vec<String>>, Vec<ExpandNode>)> {
     let select: Vec<String> = names(select).map(str::to_owned).collect();
     if select.len() > NAMES_MAX {
-        return Err(refuse::query("select", format!("more than {NAMES_MAX} fields")).with("limit", NAMES_MAX));
+        return Err(
+            refuse::query("select", format!("more than {NAMES_MAX} fields"))
+                .with("limit", NAMES_MAX),
+        );
     }
     let expand = expand::read_text(expand)?;
     Ok(((!select.is_empty()).then_some(select), expand))
@@ -132,7 +157,9 @@ pub fn for_get(select: &str, expand: &str) -> Result<(Option<Vec<String>>, Vec<E
 
 /// The names of a comma list.
 pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|name| !name.is_empty())
+    text.split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
 }
 
 /// A list of names, or a comma list in one text; `None` when it is empty.
@@ -142,12 +169,18 @@ pub(super) fn name_list(key: &str, value: &Json) -> Result<Option<Vec<String>>> 
         Json::String(text) => names(text).map(str::to_owned).collect(),
         Json::Array(items) => items
             .iter()
-            .map(|item| item.as_str().map(|name| name.trim().to_owned()).ok_or_else(shape))
+            .map(|item| {
+                item.as_str()
+                    .map(|name| name.trim().to_owned())
+                    .ok_or_else(shape)
+            })
             .collect::<Result<_>>()?,
         _ => return Err(shape()),
     };
     if list.len() > NAMES_MAX {
-        return Err(refuse::query(key, format!("more than {NAMES_MAX} fields")).with("limit", NAMES_MAX));
+        return Err(
+            refuse::query(key, format!("more than {NAMES_MAX} fields")).with("limit", NAMES_MAX)
+        );
     }
     Ok((!list.is_empty()).then_some(list))
 }
@@ -180,7 +213,10 @@ fn no_filter() -> Error {
 
 fn together(query: Query) -> Result<Query> {
     if query.cursor.is_some() && query.offset.is_some() {
-        return Err(refuse::parameter("offset", "cursor and offset do not go together"));
+        return Err(refuse::parameter(
+            "offset",
+            "cursor and offset do not go together",
+        ));
     }
     Ok(query)
 }
@@ -196,26 +232,54 @@ fn reserved(name: &str) -> Option<Error> {
         "page" => error("use cursor, or offset"),
         "object" | "expectedVersion" => error("it has no meaning in a list"),
         // The gateway binds these; in a direct call they are fields of the message.
-        "where" | "filter" | "filters" | "select" | "fields" | "orderBy" | "sort" | "limit" | "top"
-        | "offset" | "skip" | "cursor" | "expand" | "populate" | "count" => error("use the field of the request"),
+        "where" | "filter" | "filters" | "select" | "fields" | "orderBy" | "sort" | "limit"
+        | "top" | "offset" | "skip" | "cursor" | "expand" | "populate" | "count" => {
+            error("use the field of the request")
+        }
         "pageSize" | "page_size" | "perPage" | "per_page" => {
             Error::validation(refuse::FIELD, format!("no field `{name}`"))
                 .with("field", name)
                 .with("hint", "did you mean `limit`?")
         }
-        _ if name.starts_with('$') => {
-            Error::validation(refuse::QUERY, format!("unknown parameter `{}`", refuse::echo(name)))
-                .with("parameter", refuse::echo(name))
-        }
+        _ if name.starts_with('$') => Error::validation(
+            refuse::QUERY,
+            format!("unknown parameter `{}`", refuse::echo(name)),
+        )
+        .with("parameter", refuse::echo(name)),
         _ => return None,
     })
 }
 
 const KEYS: [&str; 29] = [
-    "object", "fields", "select", "where", "filter", "filters", "$filter", "orderBy", "sort",
-    "$orderby", "limit", "top", "$top", "offset", "skip", "$skip", "cursor", "expand", "populate",
-    "$expand", "groupBy", "aggregations", "having", "distinct", "search", "searchFields", "count",
-    "joins", "windowFunctions",
+    "object",
+    "fields",
+    "select",
+    "where",
+    "filter",
+    "filters",
+    "$filter",
+    "orderBy",
+    "sort",
+    "$orderby",
+    "limit",
+    "top",
+    "$top",
+    "offset",
+    "skip",
+    "$skip",
+    "cursor",
+    "expand",
+    "populate",
+    "$expand",
+    "groupBy",
+    "aggregations",
+    "having",
+    "distinct",
+    "search",
+    "searchFields",
+    "count",
+    "joins",
+    "windowFunctions",
 ];
 
 /// Refuses a key that no query has.
@@ -239,7 +303,10 @@ fn once<T: PartialEq>(slot: &mut Option<T>, key: &str, value: Option<T>) -> Resu
 }
 
 fn twice(key: &str) -> Error {
-    refuse::query(key, format!("`{key}` is given twice, under different names"))
+    refuse::query(
+        key,
+        format!("`{key}` is given twice, under different names"),
+    )
 }
 
 fn whole(key: &str, value: &Json) -> Result<u64> {

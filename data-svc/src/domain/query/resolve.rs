@@ -29,7 +29,11 @@ const KEY_LENGTH_MAX: usize = 100;
 ///
 /// # Errors
 /// `INVALID_FIELD`, `INVALID_FILTER`, or `PERMISSION_DENIED` for what the caller may not read.
-pub(super) fn resolve(filter: &Filter, grant: &Arc<Grant>, access: &dyn Access) -> Result<Predicate> {
+pub(super) fn resolve(
+    filter: &Filter,
+    grant: &Arc<Grant>,
+    access: &dyn Access,
+) -> Result<Predicate> {
     let scope = Scope {
         now: access.now(),
         user_id: access.user_id(),
@@ -123,8 +127,12 @@ impl Resolver<'_> {
             json_path(grant, name, rest)?;
             return test.inside(rest, operand);
         }
-        Err(refuse::field(grant, name, refuse::FIELD, "refers to no other object")
-            .with("hint", "a dotted path goes through lookup and JSON fields only"))
+        Err(
+            refuse::field(grant, name, refuse::FIELD, "refers to no other object").with(
+                "hint",
+                "a dotted path goes through lookup and JSON fields only",
+            ),
+        )
     }
 
     /// A test of a column of the object itself.
@@ -144,23 +152,40 @@ impl Resolver<'_> {
 
     /// A test of a column of the related object. What is not there is NULL, so that the answer is
     /// the same as if the value stood in this row.
-    fn hop(&self, test: &Test<'_>, rest: &[String], operand: &Operand, hops: usize) -> Result<Predicate> {
+    fn hop(
+        &self,
+        test: &Test<'_>,
+        rest: &[String],
+        operand: &Operand,
+        hops: usize,
+    ) -> Result<Predicate> {
         let name = &test.column.field.name;
         if hops == HOPS_MAX {
-            return Err(
-                refuse::filter(format!("a path goes through at most {HOPS_MAX} relations"))
-                    .with("field", refuse::echo(name)),
-            );
+            return Err(refuse::filter(format!(
+                "a path goes through at most {HOPS_MAX} relations"
+            ))
+            .with("field", refuse::echo(name)));
         }
         let Some(target) = reference_target(&test.grant.schema, &test.column.field) else {
-            return Err(refuse::field(test.grant, name, refuse::FIELD, "refers to no object"));
+            return Err(refuse::field(
+                test.grant,
+                name,
+                refuse::FIELD,
+                "refers to no object",
+            ));
         };
-        let related = self.access.read_grant(target).map_err(|error| match error.reason() {
-            Reason::NotFound => {
-                refuse::field(test.grant, name, refuse::FIELD, "refers to no object that can be queried")
-            }
-            _ => error,
-        })?;
+        let related = self
+            .access
+            .read_grant(target)
+            .map_err(|error| match error.reason() {
+                Reason::NotFound => refuse::field(
+                    test.grant,
+                    name,
+                    refuse::FIELD,
+                    "refers to no object that can be queried",
+                ),
+                _ => error,
+            })?;
         let inner = self.test(rest, test.operator, operand, &related, hops + 1)?;
         Ok(lift(inner, &|predicate| Predicate::Related {
             column: test.column.clone(),
@@ -177,12 +202,12 @@ fn lift(predicate: Predicate, exists: &impl Fn(Predicate) -> Predicate) -> Predi
         Predicate::True => Predicate::True,
         Predicate::False => Predicate::False,
         values if is_about_values(&values) => exists(values),
-        Predicate::And(all) => all
-            .into_iter()
-            .fold(Predicate::True, |folded, item| folded.and(lift(item, exists))),
-        Predicate::Or(any) => any
-            .into_iter()
-            .fold(Predicate::False, |folded, item| folded.or(lift(item, exists))),
+        Predicate::And(all) => all.into_iter().fold(Predicate::True, |folded, item| {
+            folded.and(lift(item, exists))
+        }),
+        Predicate::Or(any) => any.into_iter().fold(Predicate::False, |folded, item| {
+            folded.or(lift(item, exists))
+        }),
         Predicate::Not(inner) => !lift(*inner, exists),
         empty if holds_of_null(&empty) => !exists(!empty),
         value => exists(value),
@@ -226,10 +251,17 @@ fn same_row(test: &Test<'_>, other: &str) -> Result<Predicate> {
         Operator::Gte => (Comparison::Gte, false),
         Operator::Lt => (Comparison::Lt, false),
         Operator::Lte => (Comparison::Lte, false),
-        _ => return Err(test.inapplicable().with("hint", "$field goes with $eq $ne $gt $gte $lt $lte")),
+        _ => {
+            return Err(test
+                .inapplicable()
+                .with("hint", "$field goes with $eq $ne $gt $gte $lt $lte"));
+        }
     };
     let column = column(test.grant, other, refuse::FIELD)?;
-    if is_sealed(&column.field) || !is_comparable(test.column.storage, column.storage) || !applies(test) {
+    if is_sealed(&column.field)
+        || !is_comparable(test.column.storage, column.storage)
+        || !applies(test)
+    {
         return Err(refuse::field(
             test.grant,
             other,

@@ -18,7 +18,10 @@ pub(super) enum Moment {
 
 /// The name in a token: text wholly in braces.
 pub(super) fn name(text: &str) -> Option<&str> {
-    text.trim().strip_prefix('{')?.strip_suffix('}').map(str::trim)
+    text.trim()
+        .strip_prefix('{')?
+        .strip_suffix('}')
+        .map(str::trim)
 }
 
 /// What the named token of time stands for; `None` when it is unknown or out of range.
@@ -88,12 +91,19 @@ fn period(name: &str, today: Date) -> Option<Date> {
         "month" => months(first_of(today.year(), today.month())?, offset)?,
         "quarter" => {
             let first = u8::from(today.month()) - (u8::from(today.month()) - 1) % 3;
-            months(first_of(today.year(), Month::try_from(first).ok()?)?, offset * 3)?
+            months(
+                first_of(today.year(), Month::try_from(first).ok()?)?,
+                offset * 3,
+            )?
         }
         "year" => months(first_of(today.year(), Month::January)?, offset * 12)?,
         _ => return None,
     };
-    if is_end { shifted(start, -1) } else { Some(start) }
+    if is_end {
+        shifted(start, -1)
+    } else {
+        Some(start)
+    }
 }
 
 fn first_of(year: i32, month: Month) -> Option<Date> {
@@ -156,10 +166,27 @@ mod tests {
         ] {
             assert_eq!(day(token), Some(expected), "{token}");
         }
-        assert_eq!(moment("now", now), Some(Moment::At(datetime!(2026-05-30 10:20:30.456 UTC))));
-        assert_eq!(moment("90_minutes_ago", now), Some(Moment::At(datetime!(2026-05-30 08:50:30.456 UTC))));
-        for bad in ["todya", "days_ago", "-1_days_ago", "+1_days_ago", "5_eons_ago", "this_week_start", "",
-                    "4000000000_years_ago", "9999999999_days_ago", "4000000000_hours_from_now", "week"] {
+        assert_eq!(
+            moment("now", now),
+            Some(Moment::At(datetime!(2026-05-30 10:20:30.456 UTC)))
+        );
+        assert_eq!(
+            moment("90_minutes_ago", now),
+            Some(Moment::At(datetime!(2026-05-30 08:50:30.456 UTC)))
+        );
+        for bad in [
+            "todya",
+            "days_ago",
+            "-1_days_ago",
+            "+1_days_ago",
+            "5_eons_ago",
+            "this_week_start",
+            "",
+            "4000000000_years_ago",
+            "9999999999_days_ago",
+            "4000000000_hours_from_now",
+            "week",
+        ] {
             assert_eq!(moment(bad, now), None, "{bad}");
         }
     }

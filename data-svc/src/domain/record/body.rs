@@ -26,7 +26,10 @@ impl Body {
     /// VALIDATION_ERROR when it is no JSON object, has a key twice, or is too deep or too wide.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let malformed = |error: serde_json::Error| {
-            Error::validation("MALFORMED_JSON", format!("The body is not valid JSON: {error}"))
+            Error::validation(
+                "MALFORMED_JSON",
+                format!("The body is not valid JSON: {error}"),
+            )
         };
         check_depth(bytes)?;
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
@@ -35,7 +38,9 @@ impl Body {
             .and_then(|entries| deserializer.end().map(|()| entries));
         match entries {
             Ok(entries) => Ok(Self { entries }),
-            Err(error) if error.is_data() => Err(Error::validation("INVALID_REQUEST", strip_position(&error))),
+            Err(error) if error.is_data() => {
+                Err(Error::validation("INVALID_REQUEST", strip_position(&error)))
+            }
             Err(error) => Err(malformed(error)),
         }
     }
@@ -91,10 +96,14 @@ impl<'de> Visitor<'de> for Entries {
         let mut seen = std::collections::HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
             if !seen.insert(key.clone()) {
-                return Err(serde::de::Error::custom(format!("The key `{key}` stands twice in the body")));
+                return Err(serde::de::Error::custom(format!(
+                    "The key `{key}` stands twice in the body"
+                )));
             }
             if entries.len() == KEYS_MAX {
-                return Err(serde::de::Error::custom(format!("The body has more than {KEYS_MAX} keys")));
+                return Err(serde::de::Error::custom(format!(
+                    "The body has more than {KEYS_MAX} keys"
+                )));
             }
             entries.push((key, map.next_value()?));
         }
@@ -114,7 +123,11 @@ mod tests {
     #[test]
     fn keys_keep_their_order_and_numbers_their_digits() {
         let body = Body::parse(br#"{"b": 12345678901234567890.123, "a": null}"#).unwrap();
-        let entries: Vec<_> = body.entries.iter().map(|(key, raw)| (key.as_str(), raw.get())).collect();
+        let entries: Vec<_> = body
+            .entries
+            .iter()
+            .map(|(key, raw)| (key.as_str(), raw.get()))
+            .collect();
         assert_eq!(entries, [("b", "12345678901234567890.123"), ("a", "null")]);
     }
 
@@ -126,6 +139,9 @@ mod tests {
         assert_eq!(reason(r#"{"a":1"#), "MALFORMED_JSON");
         assert_eq!(reason(r#"{"a":1} x"#), "MALFORMED_JSON");
         assert_eq!(reason(""), "MALFORMED_JSON");
-        assert_eq!(reason(&format!("{{\"a\":{}", "[".repeat(10_000))), "MALFORMED_JSON");
+        assert_eq!(
+            reason(&format!("{{\"a\":{}", "[".repeat(10_000))),
+            "MALFORMED_JSON"
+        );
     }
 }

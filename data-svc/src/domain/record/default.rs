@@ -39,7 +39,9 @@ pub fn evaluate(declared: &Value, scope: &Scope) -> Option<Value> {
         Value::Object(envelope) if envelope.contains_key("dialect") => {
             envelope.get("source").and_then(Value::as_str)?
         }
-        Value::String(token) if matches!(token.as_str(), "NOW()" | "TODAY()" | "current_user") => token,
+        Value::String(token) if matches!(token.as_str(), "NOW()" | "TODAY()" | "current_user") => {
+            token
+        }
         literal => return Some(literal.clone()),
     };
     match source.trim() {

@@ -43,12 +43,20 @@ impl<'p> Problems<'p> {
     }
 
     fn add_option(&mut self, value: &str) {
-        let options: Vec<String> = self.field.options.iter().map(|option| option.value.clone()).collect();
+        let options: Vec<String> = self
+            .field
+            .options
+            .iter()
+            .map(|option| option.value.clone())
+            .collect();
         let name = &self.field.name;
         let mut violation = FieldViolation::new(
             name,
             "invalid_option",
-            format!("{name} does not accept \"{value}\"; it takes one of {}", options.join(", ")),
+            format!(
+                "{name} does not accept \"{value}\"; it takes one of {}",
+                options.join(", ")
+            ),
         );
         violation.label = Some(self.field.label.clone());
         violation.options = Some(options);
@@ -73,7 +81,9 @@ pub fn cell(column: &Column, raw: &RawValue, problems: &mut Vec<FieldViolation>)
         return members(field, raw, &mut problems);
     }
     match column.storage {
-        Storage::Integer | Storage::Double | Storage::Decimal(_) => number(column, text, &mut problems),
+        Storage::Integer | Storage::Double | Storage::Decimal(_) => {
+            number(column, text, &mut problems)
+        }
         _ => match serde_json::from_str(text) {
             Ok(value) => scalar(column, value, text, &mut problems),
             Err(_) => {
@@ -112,14 +122,20 @@ fn number(column: &Column, text: &str, problems: &mut Problems<'_>) -> Cell {
             .or_else(|_| Decimal::from_scientific(digits))
             .ok()
     });
-    let double: Option<f64> = digits.and_then(|digits| digits.parse().ok()).filter(|n: &f64| n.is_finite());
+    let double: Option<f64> = digits
+        .and_then(|digits| digits.parse().ok())
+        .filter(|n: &f64| n.is_finite());
     let Some(double) = double else {
         problems.add("invalid_number", "must be a finite number");
         return Cell::Null;
     };
     let before = problems.list.len();
-    let min = field.min.or((field.field_type == FieldType::Rating).then_some(0.0));
-    let max = field.max.or((field.field_type == FieldType::Rating).then_some(5.0));
+    let min = field
+        .min
+        .or((field.field_type == FieldType::Rating).then_some(0.0));
+    let max = field
+        .max
+        .or((field.field_type == FieldType::Rating).then_some(5.0));
     if let Some(min) = min.filter(|min| double < *min) {
         problems.add("min_value", &format!("must be at least {min}"));
     }
@@ -162,7 +178,13 @@ fn scalar(column: &Column, value: Value, raw: &str, problems: &mut Problems<'_>)
             Cell::Time,
         ),
         Storage::DateTime => coerce::datetime(&value).map_or_else(
-            || fail(problems, "invalid_date", "must be a moment like 2026-03-07T13:45:00Z"),
+            || {
+                fail(
+                    problems,
+                    "invalid_date",
+                    "must be a moment like 2026-03-07T13:45:00Z",
+                )
+            },
             Cell::DateTime,
         ),
         Storage::Json => structured(field, value, raw, problems),
@@ -206,7 +228,11 @@ fn text_cell(field: &Field, value: Value, problems: &mut Problems<'_>) -> Cell {
         _ => return fail(problems, "invalid_type", "must be text"),
     };
     if text.contains('\0') {
-        return fail(problems, "invalid_format", "must not contain the character U+0000");
+        return fail(
+            problems,
+            "invalid_format",
+            "must not contain the character U+0000",
+        );
     }
     let before = problems.list.len();
     let text = if field.field_type == FieldType::Email {
@@ -216,13 +242,19 @@ fn text_cell(field: &Field, value: Value, problems: &mut Problems<'_>) -> Cell {
     };
     check_length(field, &text, problems);
     if text.is_empty() {
-        return if field.is_text() { Cell::Text(text) } else { Cell::Null };
+        return if field.is_text() {
+            Cell::Text(text)
+        } else {
+            Cell::Null
+        };
     }
     match field.field_type {
         FieldType::Email if !text::is_email(&text) => {
             problems.add("invalid_email", "must be a valid email address");
         }
-        FieldType::Url if !text::is_url(&text) => problems.add("invalid_url", "must be a valid URL"),
+        FieldType::Url if !text::is_url(&text) => {
+            problems.add("invalid_url", "must be a valid URL")
+        }
         FieldType::Phone if !text::is_phone(&text) => {
             problems.add("invalid_phone", "must be a phone number");
         }
@@ -233,7 +265,9 @@ fn text_cell(field: &Field, value: Value, problems: &mut Problems<'_>) -> Cell {
             "invalid_type",
             "cannot be written: this runtime has no key to encrypt secrets with",
         ),
-        FieldType::Select | FieldType::Radio if !accepts(field, &text) => problems.add_option(&text),
+        FieldType::Select | FieldType::Radio if !accepts(field, &text) => {
+            problems.add_option(&text)
+        }
         _ => {}
     }
     if problems.list.len() > before {
@@ -253,8 +287,14 @@ fn check_length(field: &Field, text: &str, problems: &mut Problems<'_>) {
         FieldType::Email | FieldType::Url | FieldType::Phone
     );
     let characters = text.chars().count() as u64;
-    if let Some(min) = field.min_length.filter(|min| characters > 0 && characters < *min) {
-        problems.add("min_length", &format!("must have at least {min} characters"));
+    if let Some(min) = field
+        .min_length
+        .filter(|min| characters > 0 && characters < *min)
+    {
+        problems.add(
+            "min_length",
+            &format!("must have at least {min} characters"),
+        );
     }
     if let Some(max) = field.max_length.or(one_line.then_some(LINE_MAX)) {
         if characters > max {
@@ -270,22 +310,38 @@ fn members(field: &Field, raw: &RawValue, problems: &mut Problems<'_>) -> Cell {
     let values = match serde_json::from_str(raw.get()) {
         Ok(Value::Array(values)) => values,
         Ok(value) => vec![value],
-        Err(_) => return fail(problems, "invalid_json", "holds text that is not valid Unicode"),
+        Err(_) => {
+            return fail(
+                problems,
+                "invalid_json",
+                "holds text that is not valid Unicode",
+            );
+        }
     };
     if values.len() > MEMBERS_MAX {
-        return fail(problems, "max_length", &format!("must have at most {MEMBERS_MAX} members"));
+        return fail(
+            problems,
+            "max_length",
+            &format!("must have at most {MEMBERS_MAX} members"),
+        );
     }
     let media = field.field_type.is_media();
     let checked = matches!(
         field.field_type,
-        FieldType::Select | FieldType::Radio | FieldType::Multiselect | FieldType::Checkboxes | FieldType::Tags
+        FieldType::Select
+            | FieldType::Radio
+            | FieldType::Multiselect
+            | FieldType::Checkboxes
+            | FieldType::Tags
     );
     let mut members: Vec<Value> = Vec::with_capacity(values.len());
     let before = problems.list.len();
     for value in values {
         let member = match value {
             Value::String(text) => Value::String(text),
-            Value::Object(mut object) if field.is_reference() => object.remove("id").unwrap_or(Value::Null),
+            Value::Object(mut object) if field.is_reference() => {
+                object.remove("id").unwrap_or(Value::Null)
+            }
             Value::Number(number) if !field.is_reference() => Value::String(number.to_string()),
             other if media => other,
             _ => Value::Null,
@@ -317,15 +373,22 @@ fn structured(field: &Field, value: Value, raw: &str, problems: &mut Problems<'_
         },
         FieldType::Richtext => match value {
             Value::String(_) | Value::Object(_) => compact(&value),
-            _ => fail(problems, "invalid_type", "must be text or a document object"),
+            _ => fail(
+                problems,
+                "invalid_type",
+                "must be text or a document object",
+            ),
         },
         FieldType::Location => location(&value, problems),
         FieldType::Address | FieldType::Record | FieldType::Composite if !value.is_object() => {
             fail(problems, "invalid_type", "must be an object")
         }
-        FieldType::Repeater if !value.is_array() => fail(problems, "invalid_type", "must be a list of objects"),
+        FieldType::Repeater if !value.is_array() => {
+            fail(problems, "invalid_type", "must be a list of objects")
+        }
         FieldType::Vector => match &value {
-            Value::Array(numbers) if numbers.iter().all(Value::is_number) => match field.dimensions {
+            Value::Array(numbers) if numbers.iter().all(Value::is_number) => match field.dimensions
+            {
                 Some(dimensions) if dimensions as usize != numbers.len() => fail(
                     problems,
                     "invalid_type",
@@ -349,6 +412,10 @@ fn location(value: &Value, problems: &mut Problems<'_>) -> Cell {
     if degree(["lat", "latitude"], 90.0) && degree(["lng", "longitude"], 180.0) {
         Cell::Json(value.to_string())
     } else {
-        fail(problems, "invalid_type", "must be {\"lat\": -90..90, \"lng\": -180..180}")
+        fail(
+            problems,
+            "invalid_type",
+            "must be {\"lat\": -90..90, \"lng\": -180..180}",
+        )
     }
 }

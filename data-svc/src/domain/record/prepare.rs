@@ -167,7 +167,10 @@ fn record_id(raw: &RawValue) -> Result<String> {
 /// Whether an id is 1 to 255 of `A-Za-z0-9_-`.
 #[must_use]
 pub fn is_well_formed_id(id: &str) -> bool {
-    (1..=255).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    (1..=255).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// A version token may come as a number or as text.
@@ -176,7 +179,12 @@ fn unquote(raw: &RawValue) -> String {
 }
 
 /// Fills in defaults for fields that were not named, and empty lists.
-pub fn apply_defaults(schema: &Schema, cells: &mut Cells, scope: &Scope, problems: &mut Vec<FieldViolation>) {
+pub fn apply_defaults(
+    schema: &Schema,
+    cells: &mut Cells,
+    scope: &Scope,
+    problems: &mut Vec<FieldViolation>,
+) {
     for (position, column) in schema.columns.iter().enumerate() {
         let slot = &mut cells.0[position];
         if slot.as_ref().is_some_and(|cell| !cell.is_null()) {
@@ -261,7 +269,10 @@ pub fn reference_not_found(field: &metadata::Field, target: &str, id: &str) -> F
     let mut violation = FieldViolation::new(
         &field.name,
         "reference_not_found",
-        format!("{} refers to {target} \"{id}\", which does not exist", field.name),
+        format!(
+            "{} refers to {target} \"{id}\", which does not exist",
+            field.name
+        ),
     );
     violation.label = Some(field.label.clone());
     violation
@@ -282,7 +293,9 @@ pub fn version_fits(token: &str, version: i64, updated_at: Option<&Cell>) -> Res
     }
     let moment = crate::domain::coerce::datetime(&serde_json::Value::String(token.to_owned()));
     match (moment, updated_at) {
-        (Some(moment), Some(Cell::DateTime(updated))) if token.contains('T') => Ok(moment == *updated),
+        (Some(moment), Some(Cell::DateTime(updated))) if token.contains('T') => {
+            Ok(moment == *updated)
+        }
         _ => Err(Error::new(
             Reason::ValidationError,
             "The version must be the record's `version` or `updated_at`",

@@ -7,7 +7,10 @@ pub fn is_email(text: &str) -> bool {
         return false;
     };
     let plain = |part: &str| {
-        !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@' || c == ',')
+        !part.is_empty()
+            && !part
+                .chars()
+                .any(|c| c.is_whitespace() || c.is_control() || c == '@' || c == ',')
     };
     let Some((name, tld)) = domain.rsplit_once('.') else {
         return false;
@@ -33,7 +36,9 @@ pub fn is_url(text: &str) -> bool {
         return false;
     };
     let mut letters = scheme.chars();
-    letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+    letters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
         && letters.all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
         && !rest.is_empty()
         && !scheme.eq_ignore_ascii_case("javascript")
@@ -42,7 +47,10 @@ pub fn is_url(text: &str) -> bool {
 /// At least five of digits, spaces and `+()-.`, and nothing else.
 #[must_use]
 pub fn is_phone(text: &str) -> bool {
-    text.len() >= 5 && text.chars().all(|c| c.is_ascii_digit() || "+()-. ".contains(c))
+    text.len() >= 5
+        && text
+            .chars()
+            .all(|c| c.is_ascii_digit() || "+()-. ".contains(c))
 }
 
 /// `#rgb`, `#rrggbb` or `#rrggbbaa`; other notations are not checked.
@@ -63,17 +71,31 @@ mod tests {
         for good in ["a@b.c", "grace.hopper+x@navy.example.mil", "ü@exämple.de"] {
             assert!(is_email(good), "{good}");
         }
-        for bad in ["", "a", "a@b", "@b.c", "a@.c", "a b@c.d", "a@b..c", "a,b@c.d", "a@b@c.d"] {
+        for bad in [
+            "", "a", "a@b", "@b.c", "a@.c", "a b@c.d", "a@b..c", "a,b@c.d", "a@b@c.d",
+        ] {
             assert!(!is_email(bad), "{bad}");
         }
     }
 
     #[test]
     fn urls_and_phones() {
-        for good in ["https://a.example", "/x", "//host/x", "data:image/png;base64,AA", "mailto+x://y"] {
+        for good in [
+            "https://a.example",
+            "/x",
+            "//host/x",
+            "data:image/png;base64,AA",
+            "mailto+x://y",
+        ] {
             assert!(is_url(good), "{good}");
         }
-        for bad in ["a.example", "://x", "http://", "java script://x", "javascript://alert(1)"] {
+        for bad in [
+            "a.example",
+            "://x",
+            "http://",
+            "java script://x",
+            "javascript://alert(1)",
+        ] {
             assert!(!is_url(bad), "{bad}");
         }
         assert!(is_phone("+49 (0)30 1234-5") && !is_phone("1234") && !is_phone("call me"));
