@@ -312,7 +312,7 @@ mod tests {
         let (app, _dir) = app().await;
         let user = sign_up(&app).await.user;
         let now = mesh::clock::now();
-        app.take_attempt([1; 32]).await.unwrap();
+        drop(app.take_attempt([1; 32]).await.unwrap());
         let purge = |ended, missed| app.store.purge(ended, missed);
         purge(now, now - time::Duration::DAY).await.unwrap();
         let sessions = app.store.live_sessions(&user.id, now).await.unwrap();

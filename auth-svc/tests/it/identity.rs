@@ -371,3 +371,23 @@ async fn exchanges_at_once_ask_data_svc_once_or_twice(world: World) {
             .all(|answer| words(answer.as_ref().unwrap_err()).0 == "UNAUTHENTICATED")
     );
 }
+
+#[tokio::test]
+async fn a_node_with_a_wrong_configuration_does_not_start_and_tells_every_problem() {
+    let world = World::sqlite().await;
+    let mut config = world.config.clone();
+    config.secret = secret("short");
+    config.mesh_secret = secret("short");
+    config.session.expires_in_s = 0;
+    let peers = auth_svc::Peers {
+        auth: mesh::Link::unbound(),
+        data: mesh::Link::unbound(),
+    };
+    let sessions = mesh::session::SessionStore::embedded();
+    let built = auth_svc::build(config, peers, sessions, mesh::tasks::Tasks::default()).await;
+    let problems = built.err().unwrap().to_string();
+    for named in ["auth.secret", "mesh.secret", "expires_in_s"] {
+        assert!(problems.contains(named), "{problems}");
+    }
+    assert!(!problems.contains("short"), "{problems}");
+}

@@ -1,6 +1,8 @@
 //! auth-svc through its RPCs: a real node in this process, a small fake of data-svc beside it. The
 //! whole suite runs on SQLite, and on PostgreSQL when `TEST_POSTGRES_URL` is set.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod admin;
 mod fake_data;
 mod identity;

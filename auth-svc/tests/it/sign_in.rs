@@ -21,6 +21,7 @@ on_each_database! {
     sign_in_can_be_switched_off,
     cookies_follow_remember_me_and_the_public_url,
     callbacks_stay_on_trusted_origins,
+    over_a_socket_it_is_the_same,
 }
 
 async fn sign_up_in_and_out(world: World) {
@@ -476,4 +477,37 @@ async fn callbacks_stay_on_trusted_origins(mut world: World) {
         world.count("SELECT count(*) FROM auth_session").await,
         before
     );
+}
+
+async fn over_a_socket_it_is_the_same(world: World) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = world
+        .replica
+        .node
+        .serve(listener, async move { drop(stopped.await) });
+    let client = async {
+        let link = mesh::Link::connect(&uri).unwrap();
+        let mut auth = pb::auth_service_client::AuthServiceClient::new(link);
+        let request = pb::SignUpEmailRequest {
+            name: "Ada".into(),
+            email: "ada@example.com".into(),
+            password: PASSWORD.into(),
+            ..Default::default()
+        };
+        let answer = auth.sign_up_email(request.clone()).await.unwrap();
+        assert!(set_cookie(&answer).is_some());
+        let token = answer.into_inner().token.unwrap();
+        let asking = with_bearer(pb::GetSessionRequest::default(), &token);
+        let current = auth.get_session(asking).await.unwrap().into_inner().current;
+        assert_eq!(current.unwrap().session.unwrap().token, token);
+        assert_eq!(
+            refused(auth.sign_up_email(request).await).0,
+            "USER_ALREADY_EXISTS"
+        );
+        stop.send(()).unwrap();
+    };
+    let (served, ()) = tokio::join!(serving, client);
+    served.unwrap();
 }

@@ -7,7 +7,10 @@
 
 use std::time::Duration;
 
-use redis::{AsyncCommands as _, ExistenceCheck, SetExpiry, SetOptions, aio::ConnectionManager};
+use redis::{
+    AsyncCommands as _, ExistenceCheck, SetExpiry, SetOptions,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Result};
@@ -75,7 +78,15 @@ impl SessionStore {
     /// When the URL is none or Redis does not answer.
     pub async fn redis(url: &str) -> anyhow::Result<Self> {
         let client = redis::Client::open(url)?;
-        Ok(Self::Redis(client.get_connection_manager().await?))
+        // A store that is away must say so at once: auth-svc's database answers instead.
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_max_delay(Duration::from_millis(200))
+            .set_connection_timeout(Some(Duration::from_secs(1)))
+            .set_response_timeout(Some(Duration::from_millis(500)));
+        Ok(Self::Redis(
+            client.get_connection_manager_with_config(config).await?,
+        ))
     }
 
     /// What is known of the session.

@@ -325,21 +325,6 @@ async fn acknowledged_writes_survive_kill_9() {
             "killed after {enough} writes, {:.1} s; {unanswered} unanswered",
             began.elapsed().as_secs_f64()
         );
-        let sql = "DELETE FROM ticket WHERE id = (SELECT min(id) FROM ticket WHERE version > 1)";
-        let py = format!(
-            "import sqlite3;c=sqlite3.connect('{}/data.db');print(c.execute({sql:?}).rowcount);c.commit()",
-            folder.path().display()
-        );
-        eprintln!(
-            "{:?} {:?}",
-            std::process::Command::new("python3")
-                .args(["-c", &py])
-                .output(),
-            writers
-                .iter()
-                .map(|w| format!("{:?}", w.pending))
-                .collect::<Vec<_>>()
-        );
         program = start(folder.path());
         // The session is as durable as the records.
         compare(&program, &token, &mut writers).await;

@@ -33,11 +33,12 @@ pub enum Predicate {
     Text(ColumnRef, TextMatch, String),
     /// The multi-value (JSON array) column has this member.
     Member(ColumnRef, String),
-    /// The multi-value column has exactly these members, in any order.
+    /// The multi-value column has exactly these members, in any order; NULL is the empty list.
     MemberSet(ColumnRef, Vec<String>),
-    /// The JSON column has, at that path of keys, this scalar.
+    /// The JSON column has, at that path of keys, this scalar; for [`Cell::Null`], nothing or null.
     JsonPath(ColumnRef, Vec<String>, Cell),
-    /// A row of another table, whose `id` this column holds, fits.
+    /// A row of another table, whose `id` this column holds (a multi-value column: one of those
+    /// whose ids it holds), fits.
     Related {
         /// The reference column.
         column: ColumnRef,

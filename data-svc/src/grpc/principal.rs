@@ -29,20 +29,18 @@ impl PrincipalService for Principals {
             .ok_or_else(|| {
                 Error::validation("INVALID_REQUEST", "The profile must name the user")
             })?;
-        let rights = principal::resolve(
-            &self.engine,
-            &principal::Profile {
-                id: profile.id,
-                name: profile.name,
-                email: profile.email,
-                email_verified: profile.email_verified,
-                image: profile.image,
-                disabled: profile.disabled,
-            },
-            request.platform_owner,
-            &request.active_organization_id,
-        )
-        .await?;
+        let profile = principal::Profile {
+            id: profile.id,
+            name: profile.name,
+            email: profile.email,
+            email_verified: profile.email_verified,
+            image: profile.image,
+            disabled: profile.disabled,
+        };
+        let organization = &request.active_organization_id;
+        let resolving =
+            principal::resolve(&self.engine, &profile, request.platform_owner, organization);
+        let rights = Box::pin(resolving).await?;
         Ok(Response::new(ResolvePrincipalResponse {
             organization_id: rights.organization_id,
             positions: rights.positions,

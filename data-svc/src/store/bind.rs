@@ -181,7 +181,16 @@ pub fn read_cell(
         Storage::Date => row.date(index)?.map(Cell::Date),
         Storage::Time => row.time(index)?.map(Cell::Time),
         Storage::DateTime => row.datetime(index)?.map(Cell::DateTime),
-        Storage::Json => row.json(index)?.map(|text| Cell::Json(text.into_owned())),
+        Storage::Json => match (row.json(index)?, dialect) {
+            (None, _) => None,
+            (Some(text), Dialect::Sqlite) => Some(Cell::Json(text.into_owned())),
+            (Some(text), Dialect::Postgres) => {
+                let mut compact = Vec::with_capacity(text.len());
+                write_compact(&mut compact, &text);
+                // Only ASCII was taken out of it.
+                String::from_utf8(compact).ok().map(Cell::Json)
+            }
+        },
     };
     Ok(cell.unwrap_or(Cell::Null))
 }
@@ -206,9 +215,10 @@ pub fn write_json(
         Storage::Double => row
             .double(index)?
             .map(|number| cell::write_double(out, number)),
-        Storage::Json => row
-            .json(index)?
-            .map(|text| out.extend_from_slice(text.as_bytes())),
+        Storage::Json => row.json(index)?.map(|text| match dialect {
+            Dialect::Sqlite => out.extend_from_slice(text.as_bytes()),
+            Dialect::Postgres => write_compact(out, &text),
+        }),
         // The rest is small and owns no memory.
         Storage::Decimal(_)
         | Storage::Boolean
@@ -225,6 +235,22 @@ pub fn write_json(
     Ok(())
 }
 
+/// Appends valid JSON without the spaces that PostgreSQL puts into it.
+fn write_compact(out: &mut Vec<u8>, json: &str) {
+    let (mut in_text, mut is_escaped) = (false, false);
+    for byte in json.bytes() {
+        if in_text {
+            in_text = is_escaped || byte != b'"';
+            is_escaped = !is_escaped && byte == b'\\';
+        } else if byte.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_text = byte == b'"';
+        }
+        out.push(byte);
+    }
+}
+
 fn decimal(
     row: &Row<'_>,
     index: usize,
@@ -237,4 +263,19 @@ fn decimal(
             .map(|number| Decimal::from_i128_with_scale(i128::from(number), scale).normalize()),
         Dialect::Postgres => row.decimal(index)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_compact;
+
+    #[test]
+    fn json_loses_spaces_outside_of_texts_only() {
+        let mut out = Vec::new();
+        write_compact(&mut out, r#"{"a b": [1, "x \" y, \\", "z"], "ä": { }}"#);
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            r#"{"a b":[1,"x \" y, \\","z"],"ä":{}}"#
+        );
+    }
 }

@@ -82,7 +82,7 @@ fn rows() -> impl Strategy<Value = Vec<Vec<(&'static str, Cell)>>> {
             .prop_map(Cell::DateTime),
         ),
         optional(prop::sample::select(vec![time!(9:00), time!(9:00:00.5)]).prop_map(Cell::Time)),
-        optional(tag.prop_map(|tags| Cell::Json(serde_json::to_string(&tags).unwrap()))),
+        optional(tag.prop_map(|tags| Cell::Json(json!(tags).to_string()))),
         optional(meta.prop_map(|text| Cell::Json(text.to_owned()))),
     );
     let row = row.prop_map(

@@ -5,18 +5,18 @@ use std::{future::Future, time::Duration};
 use mesh::db::{BoxFuture, Db, DbConfig, DbError, Dialect, Statement, Tx};
 use tempfile::TempDir;
 
-pub struct Bed {
-    pub db: Db,
-    pub config: DbConfig,
-    pub folder: Option<TempDir>,
+pub(crate) struct Bed {
+    pub(crate) db: Db,
+    pub(crate) config: DbConfig,
+    pub(crate) folder: Option<TempDir>,
 }
 
 impl Bed {
-    pub async fn sqlite() -> Self {
+    pub(crate) async fn sqlite() -> Self {
         Self::sqlite_with(|_| ()).await
     }
 
-    pub async fn sqlite_with(change: impl FnOnce(&mut DbConfig)) -> Self {
+    pub(crate) async fn sqlite_with(change: impl FnOnce(&mut DbConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made/on/demand.db");
         let mut config = DbConfig::new(format!("sqlite:{}", path.display()));
@@ -28,7 +28,7 @@ impl Bed {
         }
     }
 
-    pub async fn postgres(test: &str) -> Option<Self> {
+    pub(crate) async fn postgres(test: &str) -> Option<Self> {
         let Ok(url) = std::env::var("TEST_POSTGRES_URL") else {
             eprintln!("skipped: TEST_POSTGRES_URL is not set");
             return None;
@@ -50,12 +50,12 @@ impl Bed {
     }
 
     /// The same database as another process would see it.
-    pub async fn open_again(&self) -> Db {
+    pub(crate) async fn open_again(&self) -> Db {
         Db::open(&self.config).await.unwrap()
     }
 
     /// The same database with another limit for statements.
-    pub async fn with_timeout(&self, statement_timeout: Duration) -> Db {
+    pub(crate) async fn with_timeout(&self, statement_timeout: Duration) -> Db {
         let config = DbConfig {
             statement_timeout,
             ..self.config.clone()
@@ -63,7 +63,7 @@ impl Bed {
         Db::open(&config).await.unwrap()
     }
 
-    pub async fn clean(self) {
+    pub(crate) async fn clean(self) {
         if let Some(schema) = &self.config.schema {
             // Not through `self.db`, which the test may have closed.
             let db = Db::open(&DbConfig::new(self.config.url.clone()))
@@ -77,31 +77,29 @@ impl Bed {
         self.db.close().await;
     }
 
-    pub fn is_sqlite(&self) -> bool {
+    pub(crate) fn is_sqlite(&self) -> bool {
         self.db.dialect() == Dialect::Sqlite
     }
 
-    pub async fn batch(&self, sql: &'static str) {
-        let job = move |tx: &mut Tx| tx_batch(tx, sql);
-        self.db.write(job).await.unwrap();
+    pub(crate) async fn batch(&self, sql: &'static str) {
+        let done = self
+            .db
+            .write(move |tx| Box::pin(async move { tx.execute_batch(sql).await }));
+        done.await.unwrap();
     }
 
-    pub async fn count(&self, table: &str) -> i64 {
+    pub(crate) async fn count(&self, table: &str) -> i64 {
         count(&self.db, table).await
     }
 }
 
-fn tx_batch<'t>(tx: &'t mut Tx, sql: &'static str) -> BoxFuture<'t, Result<(), DbError>> {
-    Box::pin(async move { tx.execute_batch(sql).await })
-}
-
-pub async fn count(db: &Db, table: &str) -> i64 {
+pub(crate) async fn count(db: &Db, table: &str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
     db.query_one(sql, |row| row.req_int(0)).await.unwrap()
 }
 
 /// `INSERT INTO t (n) VALUES (n)` as a job.
-pub fn insert(
+pub(crate) fn insert(
     n: i64,
 ) -> impl for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<(), DbError>> + Send {
     move |tx| {
@@ -114,12 +112,12 @@ pub fn insert(
 }
 
 /// Fails the test rather than hang it.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future)
         .await
         .expect("it should have happened by now")
 }
 
 /// A query that never ends and gives rows at once on SQLite.
-pub const ENDLESS: &str =
+pub(crate) const ENDLESS: &str =
     "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT (n + 1) % 1000 FROM c) SELECT n FROM c";

@@ -21,7 +21,7 @@ async fn refusal(bed: &Bed, sql: &'static str) -> DbError {
     bed.db.execute(sql).await.unwrap_err()
 }
 
-pub async fn constraints_are_told_apart(bed: &Bed) {
+pub(crate) async fn constraints_are_told_apart(bed: &Bed) {
     bed.batch(TABLES).await;
 
     let error = refusal(bed, "INSERT INTO child (id, org) VALUES (1, 'p')").await;
@@ -73,7 +73,7 @@ pub async fn constraints_are_told_apart(bed: &Bed) {
     assert_eq!(bed.count("child").await, 1);
 }
 
-pub async fn wrong_columns_and_missing_rows(bed: &Bed) {
+pub(crate) async fn wrong_columns_and_missing_rows(bed: &Bed) {
     let asked = bed.db.query_one("SELECT 'x'", |row| row.int(0)).await;
     let expected = "column 0 does not hold an integer";
     assert_eq!(asked.unwrap_err().to_string(), expected);
@@ -108,7 +108,7 @@ pub async fn wrong_columns_and_missing_rows(bed: &Bed) {
     );
 }
 
-pub async fn a_slow_statement_is_stopped(bed: &Bed) {
+pub(crate) async fn a_slow_statement_is_stopped(bed: &Bed) {
     let db = bed.with_timeout(Duration::from_millis(100)).await;
     let sql = format!("SELECT count(*) FROM ({ENDLESS}) AS endless");
     let stopped = soon(db.query_one(sql.clone(), |row| row.int(0))).await;
@@ -123,7 +123,7 @@ pub async fn a_slow_statement_is_stopped(bed: &Bed) {
     db.close().await;
 }
 
-pub async fn a_closed_database_is_unavailable(bed: &Bed) {
+pub(crate) async fn a_closed_database_is_unavailable(bed: &Bed) {
     let db = bed.open_again().await;
     db.ping().await.unwrap();
     soon(db.close()).await;
@@ -139,7 +139,7 @@ pub async fn a_closed_database_is_unavailable(bed: &Bed) {
     bed.db.ping().await.unwrap();
 }
 
-pub async fn display_holds_no_values(bed: &Bed) {
+pub(crate) async fn display_holds_no_values(bed: &Bed) {
     bed.batch(TABLES).await;
     let sqls = [
         "INSERT INTO child (id, org, email) VALUES (2, 'o', 'secret@x')",

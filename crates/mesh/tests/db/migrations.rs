@@ -17,7 +17,7 @@ const SECOND: Migration = Migration {
     sql: "ALTER TABLE lead ADD COLUMN stage TEXT; INSERT INTO lead (id, stage) VALUES ('c', 'new')",
 };
 
-pub async fn run_once_and_only_once(bed: &Bed) {
+pub(crate) async fn run_once_and_only_once(bed: &Bed) {
     bed.db.migrate(&[FIRST]).await.unwrap();
     bed.db.migrate(&[FIRST]).await.unwrap();
     assert_eq!(bed.count("lead").await, 1);
@@ -54,7 +54,7 @@ pub async fn run_once_and_only_once(bed: &Bed) {
     );
 }
 
-pub async fn an_edited_migration_is_refused(bed: &Bed) {
+pub(crate) async fn an_edited_migration_is_refused(bed: &Bed) {
     bed.db.migrate(&[FIRST]).await.unwrap();
     let edited = Migration {
         sql: "CREATE TABLE lead (id TEXT)",
@@ -73,7 +73,7 @@ pub async fn an_edited_migration_is_refused(bed: &Bed) {
     assert_eq!(bed.count("lead").await, 1);
 }
 
-pub async fn a_refused_migration_leaves_nothing(bed: &Bed) {
+pub(crate) async fn a_refused_migration_leaves_nothing(bed: &Bed) {
     let broken = Migration {
         version: 2,
         name: "break",
@@ -99,7 +99,7 @@ pub async fn a_refused_migration_leaves_nothing(bed: &Bed) {
     assert_eq!(bed.count("half").await, 0);
 }
 
-pub async fn two_processes_at_once(bed: &Bed) {
+pub(crate) async fn two_processes_at_once(bed: &Bed) {
     let mut others = Vec::new();
     for _ in 0..4 {
         others.push(bed.open_again().await);

@@ -10,7 +10,7 @@ use crate::bed::{Bed, count, insert, soon};
 
 const COUNT: &str = "SELECT count(*) FROM t";
 
-pub async fn a_read_sees_one_snapshot(bed: &Bed) {
+pub(crate) async fn a_read_sees_one_snapshot(bed: &Bed) {
     bed.batch("CREATE TABLE t (n BIGINT)").await;
     bed.db.write(insert(1)).await.unwrap();
     let (began, has_begun) = oneshot::channel();
@@ -41,14 +41,14 @@ pub async fn a_read_sees_one_snapshot(bed: &Bed) {
     assert_eq!(read.unwrap(), (1, 1));
 }
 
-pub async fn a_read_cannot_write(bed: &Bed) {
+pub(crate) async fn a_read_cannot_write(bed: &Bed) {
     bed.batch("CREATE TABLE t (n BIGINT)").await;
     let refused = bed.db.read(insert(1)).await;
     assert!(matches!(refused, Err(DbError::Sql(_))), "{refused:?}");
     assert_eq!(bed.count("t").await, 0);
 }
 
-pub async fn a_panicking_mapper_costs_nobody_a_connection(bed: &Bed) {
+pub(crate) async fn a_panicking_mapper_costs_nobody_a_connection(bed: &Bed) {
     for _ in 0..20 {
         let db = bed.db.clone();
         let mut task = JoinSet::new();
@@ -69,7 +69,7 @@ pub async fn a_panicking_mapper_costs_nobody_a_connection(bed: &Bed) {
     soon(bed.db.ping()).await.unwrap();
 }
 
-pub async fn more_readers_than_connections(bed: &Bed) {
+pub(crate) async fn more_readers_than_connections(bed: &Bed) {
     bed.batch("CREATE TABLE t (n BIGINT)").await;
     for n in 0..10 {
         bed.db.write(insert(n)).await.unwrap();
@@ -78,7 +78,7 @@ pub async fn more_readers_than_connections(bed: &Bed) {
     assert!(counts.iter().all(|&count| count == 10));
 }
 
-pub async fn a_changed_table_is_read_at_once(bed: &Bed) {
+pub(crate) async fn a_changed_table_is_read_at_once(bed: &Bed) {
     bed.batch("CREATE TABLE t (n BIGINT); INSERT INTO t VALUES (1)")
         .await;
     // Every connection has prepared it before the table changes.

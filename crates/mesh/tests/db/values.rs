@@ -57,7 +57,7 @@ fn decimal(text: &str) -> Value {
     Value::Decimal(Some(text.parse().unwrap()))
 }
 
-pub async fn every_type_comes_back(bed: &Bed) {
+pub(crate) async fn every_type_comes_back(bed: &Bed) {
     let same = vec![
         Value::from("Grüße, 'quoted' \"$1\" ?"),
         Value::from(i64::MIN),
@@ -91,7 +91,7 @@ pub async fn every_type_comes_back(bed: &Bed) {
     assert_eq!(stored(bed, &given).await, expected);
 }
 
-pub async fn nulls_keep_their_type(bed: &Bed) {
+pub(crate) async fn nulls_keep_their_type(bed: &Bed) {
     let nulls = vec![
         Value::Text(None),
         Value::Int(None),
@@ -107,7 +107,7 @@ pub async fn nulls_keep_their_type(bed: &Bed) {
     assert_eq!(stored(bed, &nulls).await, nulls);
 }
 
-pub async fn json_is_json_whatever_the_column_says(bed: &Bed) {
+pub(crate) async fn json_is_json_whatever_the_column_says(bed: &Bed) {
     bed.batch("CREATE TABLE j (id BIGINT, doc JSONB)").await;
     let texts = [
         "1", "-2.5", "1e3", "true", "null", "\"5\"", "\"\"", "{}", "[1, 2]", "0.1",
@@ -134,7 +134,7 @@ pub async fn json_is_json_whatever_the_column_says(bed: &Bed) {
     }
 }
 
-pub async fn numbers_convert_where_nothing_is_lost(bed: &Bed) {
+pub(crate) async fn numbers_convert_where_nothing_is_lost(bed: &Bed) {
     bed.batch(
         "CREATE TABLE n (i BIGINT, d DOUBLE PRECISION); INSERT INTO n VALUES (2, 0.5), (3, 1)",
     )
@@ -167,7 +167,7 @@ pub async fn numbers_convert_where_nothing_is_lost(bed: &Bed) {
     assert_eq!(sums, expected);
 }
 
-pub async fn what_only_one_database_could_store_is_refused(bed: &Bed) {
+pub(crate) async fn what_only_one_database_could_store_is_refused(bed: &Bed) {
     bed.batch("CREATE TABLE d (n DOUBLE PRECISION, t TEXT, at TIMESTAMPTZ)")
         .await;
     let bad: [(&str, Value); 5] = [
@@ -196,7 +196,7 @@ pub async fn what_only_one_database_could_store_is_refused(bed: &Bed) {
     assert_eq!(bed.count("d").await, 0);
 }
 
-pub async fn placeholders_go_by_number(bed: &Bed) {
+pub(crate) async fn placeholders_go_by_number(bed: &Bed) {
     let sql = "SELECT $2, $1, $2, '$3', $3::text -- $9";
     // SQLite has no `::`, but takes `$3::text` for a name, which is as good.
     let args = Statement::new(sql).bind("one").bind("two").bind("three");
@@ -210,7 +210,7 @@ pub async fn placeholders_go_by_number(bed: &Bed) {
     assert!(bed.db.query_one(many, |_| Ok(())).await.is_err());
 }
 
-pub async fn a_list_fits_one_placeholder(bed: &Bed) {
+pub(crate) async fn a_list_fits_one_placeholder(bed: &Bed) {
     bed.batch("CREATE TABLE l (id TEXT); INSERT INTO l VALUES ('a'), ('b\"'), ('c')")
         .await;
     let sql = match bed.is_sqlite() {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use mesh::db::{DbError, Statement, Tx};
 use tokio::sync::oneshot;
 
@@ -29,9 +29,9 @@ async fn numbers(bed: &Bed) -> Vec<i64> {
         .unwrap()
 }
 
-pub async fn a_failed_nested_part_is_undone_alone(bed: &Bed) {
+pub(crate) async fn a_failed_nested_part_is_undone_alone(bed: &Bed) {
     bed.batch(UNIQUE).await;
-    let job = |tx: &'_ mut Tx| -> BoxFuture<'_, Result<(), DbError>> {
+    let written = bed.db.write(|tx| {
         Box::pin(async move {
             add(tx, 1).await?;
             let refused = tx
@@ -62,15 +62,14 @@ pub async fn a_failed_nested_part_is_undone_alone(bed: &Bed) {
                 })
                 .await;
             assert!(matches!(own, Err(DbError::NoRow)));
-            add(tx, 6).await?;
-            Ok(())
+            add(tx, 6).await
         })
-    };
-    bed.db.write(job).await.unwrap();
+    });
+    assert_eq!(written.await.unwrap(), 1);
     assert_eq!(numbers(bed).await, [1, 4, 6]);
 }
 
-pub async fn a_swallowed_refusal_is_not_committed(bed: &Bed) {
+pub(crate) async fn a_swallowed_refusal_is_not_committed(bed: &Bed) {
     bed.batch("CREATE TABLE t (n BIGINT PRIMARY KEY); INSERT INTO t VALUES (1)")
         .await;
     let swallowed = bed.db.write(|tx| {
@@ -104,7 +103,7 @@ pub async fn a_swallowed_refusal_is_not_committed(bed: &Bed) {
     assert_eq!(numbers(bed).await, [1, 5]);
 }
 
-pub async fn parallel_writers_all_commit(bed: &Bed) {
+pub(crate) async fn parallel_writers_all_commit(bed: &Bed) {
     bed.batch("CREATE TABLE t (n BIGINT PRIMARY KEY); CREATE TABLE c (total BIGINT); INSERT INTO c VALUES (0)")
         .await;
     let writes = (0..64_i64).map(|n| {
@@ -126,7 +125,7 @@ pub async fn parallel_writers_all_commit(bed: &Bed) {
     assert_eq!(numbers(bed).await, (0..64).collect::<Vec<_>>());
 }
 
-pub async fn a_failing_job_harms_nobody(bed: &Bed) {
+pub(crate) async fn a_failing_job_harms_nobody(bed: &Bed) {
     bed.batch("CREATE TABLE t (n BIGINT PRIMARY KEY); INSERT INTO t VALUES (1000)")
         .await;
     // Every third is refused by the database, after a statement that was not.
@@ -148,7 +147,7 @@ pub async fn a_failing_job_harms_nobody(bed: &Bed) {
     assert_eq!(numbers(bed).await, expected);
 }
 
-pub async fn a_panicking_job_harms_nobody(bed: &Bed) {
+pub(crate) async fn a_panicking_job_harms_nobody(bed: &Bed) {
     bed.batch(UNIQUE).await;
     let writes = (0..30_i64).map(|n| {
         bed.db.write(move |tx| {
@@ -167,7 +166,7 @@ pub async fn a_panicking_job_harms_nobody(bed: &Bed) {
     soon(bed.db.write(insert(100))).await.unwrap();
 }
 
-pub async fn a_stopped_statement_harms_nobody(bed: &Bed) {
+pub(crate) async fn a_stopped_statement_harms_nobody(bed: &Bed) {
     bed.batch(UNIQUE).await;
     let db = bed.with_timeout(Duration::from_millis(300)).await;
     // Stopped while it writes: SQLite then rolls back the whole transaction, which others share.
@@ -192,7 +191,7 @@ pub async fn a_stopped_statement_harms_nobody(bed: &Bed) {
     db.close().await;
 }
 
-pub async fn a_late_foreign_key_fails_only_its_job(bed: &Bed) {
+pub(crate) async fn a_late_foreign_key_fails_only_its_job(bed: &Bed) {
     bed.batch(
         "CREATE TABLE t (n BIGINT PRIMARY KEY);
          CREATE TABLE r (n BIGINT REFERENCES t (n) DEFERRABLE INITIALLY DEFERRED)",
@@ -217,7 +216,7 @@ pub async fn a_late_foreign_key_fails_only_its_job(bed: &Bed) {
     assert_eq!((bed.count("t").await, bed.count("r").await), (8, 8));
 }
 
-pub async fn a_caller_that_leaves_does_not_stop_its_write(bed: &Bed) {
+pub(crate) async fn a_caller_that_leaves_does_not_stop_its_write(bed: &Bed) {
     bed.batch(UNIQUE).await;
     let (began, has_begun) = oneshot::channel();
     let mut once = Some(began);
@@ -245,7 +244,7 @@ pub async fn a_caller_that_leaves_does_not_stop_its_write(bed: &Bed) {
     db.close().await;
 }
 
-pub async fn execute_counts_rows(bed: &Bed) {
+pub(crate) async fn execute_counts_rows(bed: &Bed) {
     bed.batch(UNIQUE).await;
     let three = "INSERT INTO t VALUES (1), (2), (3)";
     assert_eq!(bed.db.execute(three).await.unwrap(), 3);
@@ -271,7 +270,7 @@ pub async fn execute_counts_rows(bed: &Bed) {
     assert_eq!(returned, [1, 12, 13]);
 }
 
-pub async fn a_changed_table_is_written_at_once(bed: &Bed) {
+pub(crate) async fn a_changed_table_is_written_at_once(bed: &Bed) {
     bed.batch(UNIQUE).await;
     let runs = Arc::new(AtomicU32::new(0));
     let write = |n: i64| {
@@ -295,7 +294,7 @@ pub async fn a_changed_table_is_written_at_once(bed: &Bed) {
     assert_eq!(numbers(bed).await.len(), 80);
 }
 
-pub async fn close_lets_writes_finish(bed: &Bed) {
+pub(crate) async fn close_lets_writes_finish(bed: &Bed) {
     bed.batch(UNIQUE).await;
     let db = bed.open_again().await;
     let writes = join_all((0..20).map(|n| db.write(insert(n))));

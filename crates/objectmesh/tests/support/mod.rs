@@ -122,7 +122,7 @@ impl TestMesh {
         let (database_url, redis_url) = match ground {
             Ground::Sqlite => (None, None),
             Ground::Postgres => (
-                Some(fresh_database().await?),
+                Some(fresh_database()?),
                 Some(std::env::var("TEST_REDIS_URL").ok()?),
             ),
         };
@@ -281,7 +281,7 @@ pub fn encode(text: &str) -> String {
 }
 
 /// A database of its own on the test server; `None` when there is no server.
-pub async fn fresh_database() -> Option<String> {
+pub fn fresh_database() -> Option<String> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let server = std::env::var("TEST_POSTGRES_URL").ok()?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -50,8 +50,6 @@ impl std::fmt::Debug for CursorKey {
 pub struct CursorState {
     seal: Seal,
     body: Body,
-    /// The column of each sort key, the tie-breaker included.
-    columns: Vec<Storage>,
     /// Where `id` stands among the sort keys.
     id: Option<usize>,
 }
@@ -182,7 +180,6 @@ impl CursorState {
             query.filter.as_ref().map_or(0, length) + params.sum::<usize>() <= FILTER_MAX;
         Self {
             seal: Seal::new(key, access),
-            columns: order.iter().map(|order| order.column.storage).collect(),
             id: order
                 .iter()
                 .position(|order| order.column.field.name == "id"),
@@ -216,11 +213,6 @@ impl CursorState {
         text.pop();
         let seal = self.seal.of(&text);
         BASE64.encode(format!("{text}{SEAL}{seal}\"}}"))
-    }
-
-    /// How many values [`CursorState::mint`] takes.
-    pub(super) fn len(&self) -> usize {
-        self.columns.len()
     }
 }
 

@@ -247,7 +247,12 @@ fn one(
     };
     let target = match access.read_grant(target) {
         Ok(target) => target,
-        Err(error) if matches!(error.reason(), Reason::PermissionDenied | Reason::NotFound) => {
+        Err(error)
+            if matches!(
+                error.reason(),
+                Reason::PermissionDenied | Reason::NotFound | Reason::MethodNotAllowed
+            ) =>
+        {
             return Ok(expansion);
         }
         Err(error) => return Err(error),

@@ -18,7 +18,7 @@ mod resolve;
 pub mod suggest;
 mod tokens;
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use mesh::Result;
 use metadata::{Field, FieldType};
@@ -135,6 +135,7 @@ pub fn plan(
     access: &dyn Access,
     cursor_key: &CursorKey,
 ) -> Result<Plan> {
+    let access: &dyn Access = &Remembering::new(access);
     let grant = access.read_grant(object)?;
     let position = match query.cursor.take() {
         Some(text) => Some(cursor::open(&mut query, &text, object, access, cursor_key)?),
@@ -228,10 +229,51 @@ impl Plan {
     pub fn next_cursor(&self, last_row: &[Cell]) -> String {
         debug_assert_eq!(
             last_row.len(),
-            self.cursor_state.len(),
+            self.order.len(),
             "one value for each order column"
         );
         self.cursor_state.mint(last_row)
+    }
+}
+
+/// Asks for each object once: deciding compiles policies, and a filter may name many fields of one
+/// related object.
+struct Remembering<'a> {
+    access: &'a dyn Access,
+    grants: RefCell<HashMap<String, Arc<Grant>>>,
+}
+
+impl<'a> Remembering<'a> {
+    fn new(access: &'a dyn Access) -> Self {
+        Self {
+            access,
+            grants: RefCell::default(),
+        }
+    }
+}
+
+impl Access for Remembering<'_> {
+    fn read_grant(&self, object: &str) -> Result<Arc<Grant>> {
+        if let Some(grant) = self.grants.borrow().get(object) {
+            return Ok(Arc::clone(grant));
+        }
+        let grant = self.access.read_grant(object)?;
+        self.grants
+            .borrow_mut()
+            .insert(object.to_owned(), Arc::clone(&grant));
+        Ok(grant)
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.access.now()
+    }
+
+    fn user_id(&self) -> Option<&str> {
+        self.access.user_id()
+    }
+
+    fn organization_id(&self) -> Option<&str> {
+        self.access.organization_id()
     }
 }
 

@@ -45,6 +45,9 @@ pub fn is_never_null(column: &Column) -> bool {
 /// `INVALID_SORT`.
 pub(super) fn read_text(text: &str) -> Result<Vec<SortKey>> {
     let text = text.trim();
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
     if text.starts_with(['[', '{']) {
         let value = super::json::read(text.as_bytes())
             .map_err(|error| invalid(format!("orderBy is not JSON: {error}")))?;

@@ -109,7 +109,8 @@ pub fn from_body(object: &str, body: &[u8]) -> Result<Query> {
             }
             "fields" | "select" => once(&mut query.select, key, name_list(key, value)?)?,
             "orderBy" | "sort" | "$orderby" => {
-                once(&mut query.order, key, Some(order::read(value)?))?
+                let keys = order::read(value)?;
+                once(&mut query.order, key, (!keys.is_empty()).then_some(keys))?;
             }
             "limit" | "top" | "$top" => once(&mut query.limit, key, Some(whole(key, value)?))?,
             "offset" | "skip" | "$skip" => once(&mut query.offset, key, Some(whole(key, value)?))?,

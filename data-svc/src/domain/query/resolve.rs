@@ -51,7 +51,8 @@ pub(super) fn column<'g>(grant: &'g Grant, name: &str, reason: &str) -> Result<&
         return Err(refuse::unknown_field(grant, name, reason));
     };
     // Sealed fields answer no question at all, except whether a secret is set.
-    if !is_visible(grant, name) && !(is_sealed(field) && grant.can_read(name)) {
+    let is_sealed = is_sealed(field) && grant.can_read(name);
+    if !is_visible(grant, name) && !is_sealed {
         return Err(refuse::unreadable(grant, name));
     }
     grant.schema.column(name).ok_or_else(|| {
@@ -178,7 +179,7 @@ impl Resolver<'_> {
             .access
             .read_grant(target)
             .map_err(|error| match error.reason() {
-                Reason::NotFound => refuse::field(
+                Reason::NotFound | Reason::MethodNotAllowed => refuse::field(
                     test.grant,
                     name,
                     refuse::FIELD,
