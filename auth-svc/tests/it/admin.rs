@@ -367,7 +367,7 @@ async fn removing_ends_everything_but_the_audit(world: World) {
         .await
         .unwrap_err();
     assert_eq!(gone.reason(), Reason::InvalidEmailOrPassword);
-    assert_eq!(world.data.state().removed, [ada.id.clone()]);
+    assert_eq!(world.data.state().removed, std::slice::from_ref(&ada.id));
     assert_eq!(world.count("SELECT count(*) FROM auth_account").await, 1);
     assert_eq!(
         refused(world.admin().remove_user(remove()).await).0,

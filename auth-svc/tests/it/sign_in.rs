@@ -201,16 +201,18 @@ async fn the_first_of_sixteen_sign_ups_at_once_is_the_owner(world: World) {
     for token in futures::future::join_all(sign_ups).await {
         world.exchange(&token).await.unwrap();
     }
-    let state = world.data.state();
-    assert_eq!(state.resolved.len(), 16);
-    let owners: HashSet<String> = state
-        .resolved
-        .iter()
-        .filter(|(asked, _)| asked.platform_owner)
-        .map(|(asked, _)| asked.profile.clone().unwrap().id)
-        .collect();
+    let owners: HashSet<String> = {
+        let state = world.data.state();
+        assert_eq!(state.resolved.len(), 16);
+        let of_owner = state
+            .resolved
+            .iter()
+            .filter(|(asked, _)| asked.platform_owner);
+        of_owner
+            .map(|(asked, _)| asked.profile.clone().unwrap().id)
+            .collect()
+    };
     assert_eq!(owners.len(), 1);
-    drop(state);
     assert_eq!(world.audited("owner_claimed").await, 1);
 }
 

@@ -1,6 +1,8 @@
 //! The database layer: one suite, run on SQLite always and on PostgreSQL when `TEST_POSTGRES_URL`
 //! is set (`deploy/test-services.sh start`).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "db/bed.rs"]
 mod bed;
 #[path = "db/errors.rs"]
@@ -65,6 +67,7 @@ suite! {
     writes::a_stopped_statement_harms_nobody,
     writes::a_late_foreign_key_fails_only_its_job,
     writes::a_caller_that_leaves_does_not_stop_its_write,
+    writes::two_writes_in_each_others_way_both_succeed,
     writes::execute_counts_rows,
     writes::a_changed_table_is_written_at_once,
     writes::close_lets_writes_finish,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use metadata::{Diagnostic, Package, Severity};
+use metadata::{Diagnostic, Loaded, Package, Severity};
 
 /// The example app, compiled by this crate's build.
 const EXAMPLE: &str = include_str!(concat!(env!("OUT_DIR"), "/support-desk.json"));
@@ -30,17 +30,35 @@ pub fn load(paths: &[PathBuf]) -> anyhow::Result<Apps> {
     };
     if paths.is_empty() {
         let artifact = serde_json::from_str(EXAMPLE).context("the example app")?;
-        let loaded = metadata::load_value(artifact, None);
-        apps.packages.push(loaded.package);
-        apps.diagnostics.extend(loaded.diagnostics);
+        apps.add(metadata::load_value(artifact, None))?;
         return Ok(apps);
     }
     for path in paths {
-        let loaded = read(path)?;
-        apps.packages.push(loaded.package);
-        apps.diagnostics.extend(loaded.diagnostics);
+        apps.add(read(path)?)?;
     }
     Ok(apps)
+}
+
+impl Apps {
+    fn add(&mut self, loaded: Loaded) -> anyhow::Result<()> {
+        self.diagnostics.extend(loaded.diagnostics);
+        self.diagnostics.extend(diagnose(&loaded.package)?);
+        self.packages.push(loaded.package);
+        Ok(())
+    }
+}
+
+/// What is wrong with a package beyond what loading it tells: references that lead nowhere, and
+/// everything that this runtime does not carry out.
+///
+/// # Errors
+/// Never in a built program.
+pub fn diagnose(package: &Package) -> anyhow::Result<Vec<Diagnostic>> {
+    let mut found = metadata::validate(package, &data_svc::registry::packages::platform_objects()?);
+    found.extend(data_svc::registry::coverage::check(package));
+    let (_, merged) = metadata::merge_packages(vec![package.clone()]);
+    found.extend(merged);
+    Ok(found)
 }
 
 /// Reads a metadata directory or a compiled artifact.

@@ -29,11 +29,52 @@ pub fn is_tenant_isolation(policy: &RowLevelPolicy, schema: &Schema) -> bool {
 /// Compiles a policy for a user.
 #[must_use]
 pub fn compile(source: &str, schema: &Schema, identity: &Identity) -> Predicate {
-    let normalized = source.replace(" AND ", " && ").replace(" and ", " && ");
-    normalized
-        .split("&&")
-        .map(|term| self::term(term.trim(), schema, identity).unwrap_or(Predicate::False))
+    terms(source)
+        .map(|term| self::term(term, schema, identity).unwrap_or(Predicate::False))
         .fold(Predicate::True, Predicate::and)
+}
+
+/// The terms of a conjunction.
+fn terms(source: &str) -> impl Iterator<Item = &str> {
+    source
+        .split("&&")
+        .flat_map(|part| part.split(" AND "))
+        .flat_map(|part| part.split(" and "))
+        .map(str::trim)
+}
+
+/// Whether every term has a form that [`compile`] knows, whatever object and user it is for.
+#[must_use]
+pub fn is_understood(source: &str) -> bool {
+    let value = |text: &str| {
+        let text = text
+            .trim()
+            .trim_start_matches('(')
+            .trim_end_matches(')')
+            .trim();
+        ["current_user.", "os.user.", "user."]
+            .iter()
+            .any(|root| text.starts_with(root))
+            || literal(text).is_some()
+    };
+    let is_name = |text: &str| {
+        let name = field_name(text);
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    terms(source).all(|term| {
+        if matches!(term, "1 == 1" | "1 = 1" | "true") {
+            return true;
+        }
+        let split = term
+            .split_once(" IN ")
+            .or_else(|| term.split_once(" in "))
+            .or_else(|| term.split_once("=="))
+            .or_else(|| term.split_once('='));
+        split.is_some_and(|(field, operand)| is_name(field) && value(operand))
+    })
 }
 
 fn term(text: &str, schema: &Schema, identity: &Identity) -> Option<Predicate> {

@@ -9,7 +9,7 @@ use metadata::ApiMethod;
 use sha2::{Digest as _, Sha256};
 use time::Duration;
 
-use super::{Engine, Record, Work, write::apply_create};
+use super::{Engine, Record, Work, malformed_first, write::apply_create};
 use crate::{
     domain::{policy::Operation, record::body::Body},
     store::write::{Action, Change},
@@ -43,16 +43,14 @@ impl Engine {
             )
             .with("parameter", "Idempotency-Key"));
         }
+        let parsed = malformed_first(Body::parse(body))?;
         let grant = work.open(object, ApiMethod::Create, Operation::Create)?;
         let principal = work.principal.user_id().unwrap_or("system").to_owned();
         let hash = request_hash(object, body);
         if let Some(answer) = self.first_answer(work, &principal, key, &hash).await? {
             return self.replay(work, object, &answer).await;
         }
-        let row = Arc::new(
-            self.prepare_create(work, &grant, Body::parse(body)?)
-                .await?,
-        );
+        let row = Arc::new(self.prepare_create(work, &grant, parsed?).await?);
         let change = Arc::new(Change::of(work, Action::Create));
         let schema = Arc::clone(&row.schema);
         let (job_key, job_principal, job_hash, now) =

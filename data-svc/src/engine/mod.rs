@@ -145,3 +145,21 @@ impl query::Access for Work {
         self.principal.organization_id()
     }
 }
+
+/// Lets malformed JSON fail at once and keeps any other refusal of a body for later: JSON comes
+/// before the object in the order of refusals, the rest of a body after it (architecture.md §10).
+///
+/// # Errors
+/// VALIDATION_ERROR `MALFORMED_JSON`.
+pub fn malformed_first<T>(read: Result<T>) -> Result<Result<T>> {
+    match read {
+        Err(error)
+            if error
+                .detail("reason")
+                .is_some_and(|reason| reason == "MALFORMED_JSON") =>
+        {
+            Err(error)
+        }
+        read => Ok(read),
+    }
+}

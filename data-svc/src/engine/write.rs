@@ -12,7 +12,7 @@ use mesh::{
 use metadata::{ApiMethod, FieldType};
 
 use super::{
-    Engine, Record, Work,
+    Engine, Record, Work, malformed_first,
     read::{record_json, record_not_found, version_of},
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
             default::Scope,
             password,
             prepare::{self, Cells, Payload, Writer},
+            rules,
         },
         schema::Schema,
     },
@@ -59,9 +60,9 @@ impl Engine {
     /// # Errors
     /// As spec/data-api.md §3 and §13.
     pub async fn create(&self, work: &Work, object: &str, body: &[u8]) -> Result<Record> {
+        let body = malformed_first(Body::parse(body))?;
         let grant = work.open(object, ApiMethod::Create, Operation::Create)?;
-        let body = Body::parse(body)?;
-        let row = Arc::new(self.prepare_create(work, &grant, body).await?);
+        let row = Arc::new(self.prepare_create(work, &grant, body?).await?);
         let change = Arc::new(Change::of(work, write::Action::Create));
         let schema = Arc::clone(&row.schema);
         let cells = self
@@ -94,6 +95,14 @@ impl Engine {
         prepare::apply_defaults(&schema, &mut cells, &scope, &mut problems);
         stamp_new(work, &schema, &mut cells, writer)?;
         prepare::check_required(&schema, &cells, &mut problems);
+        if writer == Writer::Caller {
+            let row: Vec<Cell> = cells
+                .0
+                .iter()
+                .map(|cell| cell.clone().unwrap_or(Cell::Null))
+                .collect();
+            rules::check(&schema, None, &row, &mut problems);
+        }
         let references = self
             .check_references(work, &schema, &cells, writer, &mut problems)
             .await?;
@@ -134,10 +143,10 @@ impl Engine {
         body: &[u8],
         if_match: &str,
     ) -> Result<Record> {
+        let body = malformed_first(Body::parse(body))?;
         let edit = work.open(object, ApiMethod::Update, Operation::Edit)?;
-        let body = Body::parse(body)?;
         let schema = Arc::clone(&edit.schema);
-        let payload = prepare::payload(&edit, body, writer(work))?;
+        let payload = prepare::payload(&edit, body?, writer(work))?;
         if payload.id.as_ref().is_some_and(|other| other != id) {
             return Err(Error::fields(vec![FieldViolation::new(
                 "id",
@@ -209,6 +218,14 @@ impl Engine {
             return Err(not_allowed(schema, "change the owner or the organisation"));
         }
         prepare::check_required(schema, &cells, &mut problems);
+        if writer(work) == Writer::Caller {
+            rules::check(
+                schema,
+                Some(before),
+                &overlay(before, &cells),
+                &mut problems,
+            );
+        }
         let references = self
             .check_references(work, schema, &cells, writer(work), &mut problems)
             .await?;
@@ -216,12 +233,7 @@ impl Engine {
             return Err(prepare::invalid(schema, problems));
         }
         password::hash(schema, &mut cells).await?;
-        let mut after = before.to_vec();
-        for (slot, cell) in after.iter_mut().zip(cells.0) {
-            if let Some(cell) = cell {
-                *slot = cell;
-            }
-        }
+        let mut after = overlay(before, &cells);
         set(schema, &mut after, "updated_at", Cell::DateTime(work.now));
         if let Some(user) = work.principal.user_id() {
             set(
@@ -490,6 +502,15 @@ fn check_transfer(work: &Work, grant: &Grant, cells: &Cells) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The row with the cells that were named laid over it.
+fn overlay(before: &[Cell], cells: &Cells) -> Vec<Cell> {
+    before
+        .iter()
+        .zip(&cells.0)
+        .map(|(old, new)| new.clone().unwrap_or_else(|| old.clone()))
+        .collect()
 }
 
 /// Sets what only the server decides about a new record.

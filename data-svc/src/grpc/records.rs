@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     domain::query,
-    engine::{Engine, Record},
+    engine::{Engine, Record, malformed_first},
 };
 
 /// Serves records.
@@ -52,9 +52,9 @@ impl RecordService for Records {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
         let work = self.engine.work(&ctx)?;
+        let query = malformed_first(query::from_body(&request.object, &request.query))?;
         self.engine.check_readable(&work, &request.object)?;
-        let query = query::from_body(&request.object, &request.query)?;
-        let page = self.engine.list(&work, &request.object, query).await?;
+        let page = self.engine.list(&work, &request.object, query?).await?;
         Ok(Response::new(QueryRecordsResponse {
             items: page
                 .items

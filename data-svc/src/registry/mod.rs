@@ -4,6 +4,7 @@
 //! Invariant: a bad item yields a diagnostic and leaves the rest (or the last good revision)
 //! serving.
 
+pub mod coverage;
 pub mod packages;
 
 use std::{

@@ -1,7 +1,7 @@
 //! Installing packages and publishing revisions. The database holds what is installed; every
 //! replica serves that, never its own disk (architecture.md §6).
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -142,4 +142,28 @@ fn read(installed: &[package::Installed]) -> anyhow::Result<Vec<Package>> {
         packages.push(metadata::load_value(artifact, None).package);
     }
     Ok(packages)
+}
+
+/// Names of the platform's own objects, to which apps may refer.
+///
+/// # Errors
+/// Never in a built program: the platform's metadata is part of it, and tested.
+pub fn platform_objects() -> anyhow::Result<BTreeSet<String>> {
+    let packages = read(&[])?;
+    let objects = packages.iter().flat_map(|package| &package.objects);
+    Ok(objects.map(|object| object.name.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platforms_own_metadata_is_sound() {
+        let loaded = metadata::load_value(serde_json::from_str(PLATFORM).unwrap(), None);
+        assert_eq!(loaded.diagnostics, []);
+        let objects = platform_objects().unwrap();
+        assert_eq!(metadata::validate(&loaded.package, &objects), []);
+        assert!(objects.contains("sys_user"));
+    }
 }

@@ -9,58 +9,7 @@ use crate::{
     fixture::{body, caller, key, plan, refusal, sees_open, told},
 };
 
-fn print(predicate: &Predicate) -> String {
-    let list = |parts: &[Predicate], by: &str| {
-        let parts: Vec<String> = parts.iter().map(print).collect();
-        format!("({})", parts.join(by))
-    };
-    let cell = |cell: &Cell| cell.to_json().to_string();
-    let comparison = |comparison: &Comparison| match comparison {
-        Comparison::Eq => "=",
-        Comparison::Lt => "<",
-        Comparison::Lte => "<=",
-        Comparison::Gt => ">",
-        Comparison::Gte => ">=",
-    };
-    match predicate {
-        Predicate::True => "true".to_owned(),
-        Predicate::False => "false".to_owned(),
-        Predicate::And(all) => list(all, " & "),
-        Predicate::Or(any) => list(any, " | "),
-        Predicate::Not(inner) => format!("!{}", print(inner)),
-        Predicate::Compare(column, how, value) => {
-            format!("{}{}{}", column.name, comparison(how), cell(value))
-        }
-        Predicate::CompareColumns(one, how, two) => {
-            format!("{}{}{}", one.name, comparison(how), two.name)
-        }
-        Predicate::In(column, cells) => {
-            let cells: Vec<String> = cells.iter().map(cell).collect();
-            format!("{} in [{}]", column.name, cells.join(","))
-        }
-        Predicate::IsNull(column) => format!("{} null", column.name),
-        Predicate::Text(column, how, text) => format!("{} {how:?} {text}", column.name),
-        Predicate::Member(column, member) => format!("{} has {member}", column.name),
-        Predicate::MemberSet(column, members) => format!("{} is {members:?}", column.name),
-        Predicate::JsonPath(column, path, value) => {
-            format!("{}.{}={}", column.name, path.join("."), cell(value))
-        }
-        Predicate::Related {
-            column,
-            table,
-            predicate,
-        } => {
-            format!("{}->{table}[{}]", column.name, print(predicate))
-        }
-    }
-}
-
 #[test]
-#[test]
-#[test]
-#[test]
-#[test]
-
 fn a03_unreadable_fields_answer_nothing_anywhere() {
     let denied = ("PERMISSION_DENIED".to_owned(), String::new());
     for query in [
@@ -95,9 +44,6 @@ fn a03_unreadable_fields_answer_nothing_anywhere() {
 }
 
 #[test]
-#[test]
-#[test]
-
 fn bodies_are_read_strictly() {
     let reason = |text: &str| match query::from_body("ticket", text.as_bytes()) {
         Ok(query) => panic!("{text}: {query:?}"),
@@ -153,7 +99,6 @@ fn bodies_are_read_strictly() {
 }
 
 #[test]
-
 fn sorts_end_in_a_tie_breaker() {
     let order = |value: Json| -> Vec<String> {
         let plan = plan(&json!({"orderBy": value})).expect("planned");
@@ -201,7 +146,6 @@ fn sorts_end_in_a_tie_breaker() {
 }
 
 #[test]
-
 fn limits_are_clamped_and_offsets_bounded() {
     assert_eq!(plan(&json!({})).expect("planned").limit, 50);
     assert_eq!(plan(&json!({"limit": 5_000})).expect("planned").limit, 100);
@@ -210,7 +154,6 @@ fn limits_are_clamped_and_offsets_bounded() {
 }
 
 #[test]
-
 fn parameters_are_filters_unless_reserved() {
     let list = |filters: &[(&str, &str)]| ListRecordsRequest {
         object: "ticket".to_owned(),
@@ -270,7 +213,6 @@ fn parameters_are_filters_unless_reserved() {
 }
 
 #[test]
-
 fn a04_expansions_grant_nothing() {
     let planned =
         plan(&json!({"select": ["subject"], "expand": ["account.parent", "safe", "watchers"]}))
@@ -320,7 +262,6 @@ fn a04_expansions_grant_nothing() {
 }
 
 #[test]
-
 fn distinct_needs_chosen_scalar_fields() {
     let planned =
         plan(&json!({"select": ["status", "urgent"], "distinct": true, "orderBy": "-urgent"}))
@@ -349,7 +290,6 @@ fn distinct_needs_chosen_scalar_fields() {
 }
 
 #[test]
-
 fn the_grants_rows_are_in_every_plan() {
     let caller = caller();
     let open = sees_open(&caller);
@@ -364,7 +304,6 @@ fn the_grants_rows_are_in_every_plan() {
 }
 
 #[test]
-
 fn a_object_that_may_not_be_read_is_not_planned() {
     let query = body(&json!({})).expect("read");
     let error = query::plan(query.clone(), "vault", &caller(), &key()).expect_err("denied");

@@ -168,10 +168,10 @@ impl Conn {
 
     /// Ends what an earlier user may have left open.
     pub(super) fn tidy(&mut self) {
-        if self.in_transaction() {
-            if let Err(error) = self.bound("ROLLBACK") {
-                tracing::error!(%error, "a SQLite transaction could not be rolled back");
-            }
+        if self.in_transaction()
+            && let Err(error) = self.bound("ROLLBACK")
+        {
+            tracing::error!(%error, "a SQLite transaction could not be rolled back");
         }
     }
 

@@ -203,7 +203,7 @@ fn postgres_refusal(refusal: Box<dyn sqlx::error::DatabaseError>) -> DbError {
         return DbError::Sql(Arc::new(sqlx::Error::Database(refusal)));
     };
     let constraint = error.constraint().map(str::to_owned);
-    let known = match error.code() {
+    match error.code() {
         "23505" => DbError::Unique {
             constraint,
             columns: error.detail().map(key_columns).unwrap_or_default(),
@@ -226,8 +226,7 @@ fn postgres_refusal(refusal: Box<dyn sqlx::error::DatabaseError>) -> DbError {
             DbError::Unavailable(Arc::new(sqlx::Error::Database(refusal)))
         }
         _ => DbError::Sql(Arc::new(sqlx::Error::Database(refusal))),
-    };
-    known
+    }
 }
 
 /// Whether the connection must forget its prepared statements before the next attempt.

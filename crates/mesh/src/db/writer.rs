@@ -243,10 +243,10 @@ impl Writer {
             job.fail(error);
             return;
         }
-        if job.run(&mut self.tx) {
-            if let Err(error) = self.bound("COMMIT") {
-                job.fail(error);
-            }
+        if job.run(&mut self.tx)
+            && let Err(error) = self.bound("COMMIT")
+        {
+            job.fail(error);
         }
         self.roll_back();
     }

@@ -1,9 +1,7 @@
 //! Reading beside others.
 
-use std::sync::mpsc;
-
 use futures::future::join_all;
-use mesh::db::DbError;
+use mesh::db::{DbError, Dialect};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::bed::{Bed, count, insert, soon};
@@ -14,9 +12,9 @@ pub(crate) async fn a_read_sees_one_snapshot(bed: &Bed) {
     bed.batch("CREATE TABLE t (n BIGINT)").await;
     bed.db.write(insert(1)).await.unwrap();
     let (began, has_begun) = oneshot::channel();
-    let (go, may_go) = mpsc::channel();
-    // A job waits for nothing but its transaction. This one blocks its thread instead, to let a
-    // write pass in its middle, and so has a task of its own.
+    let (go, may_go) = oneshot::channel::<()>();
+    // A job waits for nothing but its transaction. This one does, to let a write pass in its
+    // middle: on SQLite it may block the thread that it has for itself.
     let mut once = Some((began, may_go));
     let db = bed.db.clone();
     let mut task = JoinSet::new();
@@ -26,7 +24,10 @@ pub(crate) async fn a_read_sees_one_snapshot(bed: &Bed) {
             Box::pin(async move {
                 let before = tx.query_one(COUNT, |row| row.req_int(0)).await?;
                 began.send(()).unwrap();
-                may_go.recv().unwrap();
+                match tx.dialect() {
+                    Dialect::Sqlite => may_go.blocking_recv().unwrap(),
+                    Dialect::Postgres => may_go.await.unwrap(),
+                }
                 let after = tx.query_one(COUNT, |row| row.req_int(0)).await?;
                 Ok::<_, DbError>((before, after))
             })

@@ -206,8 +206,10 @@ pub(crate) async fn placeholders_go_by_number(bed: &Bed) {
 
     let few = Statement::new("SELECT $1::text, $2::text").bind("one");
     assert!(bed.db.query_one(few, |_| Ok(())).await.is_err());
+    // PostgreSQL does not mind a value that nobody asks for.
     let many = Statement::new("SELECT $1::text").bind("one").bind("two");
-    assert!(bed.db.query_one(many, |_| Ok(())).await.is_err());
+    let answer = bed.db.query_one(many, |_| Ok(())).await;
+    assert_eq!(answer.is_err(), bed.is_sqlite());
 }
 
 pub(crate) async fn a_list_fits_one_placeholder(bed: &Bed) {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use futures::future::join_all;
-use mesh::db::{DbError, Statement, Tx};
-use tokio::sync::oneshot;
+use mesh::db::{DbError, Dialect, Statement, Tx};
+use tokio::sync::{Barrier, oneshot};
 
 use crate::bed::{Bed, ENDLESS, count, insert, soon};
 
@@ -242,6 +242,39 @@ pub(crate) async fn a_caller_that_leaves_does_not_stop_its_write(bed: &Bed) {
     soon(bed.db.close()).await;
     assert_eq!(count(&db, "t").await, 50);
     db.close().await;
+}
+
+pub(crate) async fn two_writes_in_each_others_way_both_succeed(bed: &Bed) {
+    bed.batch(
+        "CREATE TABLE t (n BIGINT PRIMARY KEY, m BIGINT); INSERT INTO t VALUES (1, 0), (2, 0)",
+    )
+    .await;
+    let (runs, both_hold_one) = (Arc::new(AtomicU32::new(0)), Arc::new(Barrier::new(2)));
+    let write = |first: i64, second: i64| {
+        let (runs, both_hold_one) = (Arc::clone(&runs), Arc::clone(&both_hold_one));
+        bed.db.write(move |tx| {
+            let meet = runs.fetch_add(1, Ordering::SeqCst) < 2;
+            let both_hold_one = Arc::clone(&both_hold_one);
+            Box::pin(async move {
+                let bump = |n| Statement::new("UPDATE t SET m = m + 1 WHERE n = $1").bind(n);
+                tx.execute(bump(first)).await?;
+                // SQLite has one writer, so nobody can be in its way.
+                if meet && tx.dialect() == Dialect::Postgres {
+                    both_hold_one.wait().await;
+                }
+                tx.execute(bump(second)).await
+            })
+        })
+    };
+    let (one, other) = soon(async { futures::join!(write(1, 2), write(2, 1)) }).await;
+    assert_eq!((one.unwrap(), other.unwrap()), (1, 1));
+    let sum = bed
+        .db
+        .query_one("SELECT sum(m) FROM t", |row| row.req_int(0))
+        .await;
+    assert_eq!(sum.unwrap(), 4);
+    let expected = if bed.is_sqlite() { 2 } else { 3 };
+    assert_eq!(runs.load(Ordering::SeqCst), expected);
 }
 
 pub(crate) async fn execute_counts_rows(bed: &Bed) {

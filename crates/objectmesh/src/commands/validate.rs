@@ -24,8 +24,7 @@ pub struct Validate {
 pub fn run(validate: &Validate, out: &mut impl Write) -> anyhow::Result<bool> {
     let loaded = apps::read(&validate.path)?;
     let mut diagnostics = loaded.diagnostics;
-    let (_, merged) = metadata::merge_packages(vec![loaded.package.clone()]);
-    diagnostics.extend(merged);
+    diagnostics.extend(apps::diagnose(&loaded.package)?);
     diagnostics.sort_by_key(|diagnostic| diagnostic.severity as u8);
     for diagnostic in &diagnostics {
         if validate.verbose || diagnostic.severity != Severity::Info {

@@ -6,4 +6,5 @@ pub mod default;
 pub mod normalize;
 pub mod password;
 pub mod prepare;
+pub mod rules;
 pub mod text;

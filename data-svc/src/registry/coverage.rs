@@ -1,0 +1,115 @@
+//! What a package declares that this runtime does not carry out: loaded, served by `/meta`, and
+//! told — never silently dropped.
+
+use metadata::{Diagnostic, FieldType, ItemType, Object, Package, RowLevelPolicy};
+
+use crate::domain::{record, row_policy};
+
+/// Types whose items are kept but do not run.
+const IDLE: &[(ItemType, &str)] = &[
+    (ItemType::Action, "actions are not run"),
+    (ItemType::Flow, "flows are not run"),
+    (ItemType::Workflow, "workflows are not run"),
+    (ItemType::Approval, "approval processes are not run"),
+    (ItemType::Hook, "hooks are not run"),
+    (ItemType::Webhook, "webhooks are not sent"),
+    (ItemType::Job, "jobs are not run"),
+    (ItemType::Agent, "agents are not run"),
+    (ItemType::Report, "reports are not run"),
+    (ItemType::SharingRule, "sharing rules grant nothing"),
+    (ItemType::Policy, "policies grant nothing"),
+];
+
+/// Warnings about everything in the package that is not carried out.
+#[must_use]
+pub fn check(package: &Package) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (item_type, what) in IDLE {
+        for item in package.items_of(*item_type) {
+            found.push(warning(
+                format!("{}.{}", item_type.plural(), item.name),
+                format!(
+                    "{what} by this version; `{}` is served as metadata only",
+                    item.name
+                ),
+            ));
+        }
+    }
+    for object in &package.objects {
+        check_object(object, &mut found);
+    }
+    for set in &package.permission_sets {
+        for policy in &set.row_level_security {
+            check_policy(&set.name, policy, &mut found);
+        }
+    }
+    found
+}
+
+fn check_object(object: &Object, found: &mut Vec<Diagnostic>) {
+    let path = |rest: String| format!("objects.{}.{rest}", object.name);
+    for field in object.fields.values() {
+        let at = path(format!("fields.{}", field.name));
+        match field.field_type {
+            FieldType::Formula => found.push(warning(
+                at.clone(),
+                "the formula is not evaluated; the field is absent",
+            )),
+            FieldType::Summary => found.push(warning(
+                at.clone(),
+                "the summary is not kept; the field stays null",
+            )),
+            FieldType::Secret => found.push(warning(
+                at.clone(),
+                "there is no key for secrets; writing the field fails",
+            )),
+            _ => {}
+        }
+        if field
+            .default_value
+            .as_ref()
+            .is_some_and(|value| !record::default::is_supported(value))
+        {
+            found.push(warning(
+                at.clone(),
+                "the default is an expression that is not evaluated; the field stays empty",
+            ));
+        }
+        if field.required_when.is_some() || field.readonly_when.is_some() {
+            found.push(warning(
+                at,
+                "requiredWhen and readonlyWhen are not evaluated",
+            ));
+        }
+    }
+    for rule in &object.validations {
+        if rule.active && !record::rules::is_supported(&rule.rule) {
+            found.push(warning(
+                path(format!("validations.{}", rule.name)),
+                format!(
+                    "a rule of type {} is not evaluated; it blocks nothing",
+                    rule.rule.type_name()
+                ),
+            ));
+        }
+    }
+}
+
+fn check_policy(set: &str, policy: &RowLevelPolicy, found: &mut Vec<Diagnostic>) {
+    let understood = |source: &Option<String>| {
+        source
+            .as_ref()
+            .is_none_or(|source| row_policy::is_understood(source))
+    };
+    if !understood(&policy.using) || !understood(&policy.check) {
+        found.push(warning(
+            format!("permissions.{set}.rowLevelSecurity.{}", policy.name),
+            "the condition is not understood by this version; the policy matches no row",
+        ));
+    }
+}
+
+fn warning(path: String, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::warning("NOT_EXECUTABLE", path, message)
+        .with_hint("nothing to do: it takes effect in a version that has this part")
+}
