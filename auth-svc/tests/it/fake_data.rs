@@ -17,6 +17,7 @@ use proto::data::v1::{
     ResolvePrincipalResponse,
     principal_service_server::{PrincipalService, PrincipalServiceServer},
 };
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, service::Routes};
 
 /// A fake of data-svc. Clones share their state.
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub resolved: Vec<(ResolvePrincipalRequest, Identity)>,
     /// Ids of users that were removed.
     pub removed: Vec<String>,
+    /// When set, answers wait for a permit.
+    pub gate: Option<Arc<Semaphore>>,
     /// When set, every call fails.
     pub broken: bool,
 }
@@ -65,6 +68,10 @@ impl PrincipalService for FakeData {
     ) -> Result<Response<ResolvePrincipalResponse>, Status> {
         let identity = Ctx::of(&request)?.identity()?.clone();
         let asked = request.into_inner();
+        let gate = self.state().gate.clone();
+        if let Some(gate) = gate {
+            let _open = gate.acquire().await.unwrap();
+        }
         let mut state = self.state();
         if state.broken {
             // An answer about our own credential must not look like one about the user's.

@@ -3,8 +3,8 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -36,38 +36,36 @@ pub(super) struct Conn {
     raw: Connection,
     control: Arc<Control>,
     timeout: Duration,
+    /// The flag of a caller that never leaves.
+    nobody: Arc<AtomicBool>,
 }
 
-/// The switch by which other threads stop what a connection is doing.
-///
-/// It is asked from inside the running statement and knows whose statement that is; SQLite's own
-/// interrupt does not, and could hit the next user of the connection.
-pub(super) struct Control {
+/// What the running statement asks whether it is to stop. SQLite's own interrupt is no use here: it
+/// does not know whose statement it hits, which may be the next caller's.
+struct Control {
     born: Instant,
     /// Microseconds after `born` at which the running statement is stopped.
     deadline: AtomicU64,
-    /// The ticket of whoever uses the connection.
-    user: AtomicU64,
-    /// The newest ticket that was cancelled.
-    cancelled: AtomicU64,
+    /// Set by the caller that the connection works for, when they go away. Locked only to look at
+    /// it or to replace it.
+    left: Mutex<Arc<AtomicBool>>,
 }
 
 impl Control {
     fn must_stop(&self) -> bool {
-        self.is_cancelled() || self.micros() >= self.deadline.load(Ordering::Relaxed)
+        self.has_left() || self.micros() >= self.deadline.load(Ordering::Relaxed)
     }
 
-    fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire) >= self.user.load(Ordering::Relaxed)
+    fn has_left(&self) -> bool {
+        self.left().load(Ordering::Relaxed)
+    }
+
+    fn left(&self) -> MutexGuard<'_, Arc<AtomicBool>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn micros(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_micros()).unwrap_or(NEVER)
-    }
-
-    /// Stops what the holder of `ticket` runs; without effect once another one has the connection.
-    pub(super) fn cancel(&self, ticket: u64) {
-        self.cancelled.fetch_max(ticket, Ordering::Release);
     }
 }
 
@@ -95,8 +93,7 @@ impl Conn {
         let control = Arc::new(Control {
             born: Instant::now(),
             deadline: AtomicU64::new(NEVER),
-            user: AtomicU64::new(1),
-            cancelled: AtomicU64::new(0),
+            left: Mutex::default(),
         });
         let asked = Arc::clone(&control);
         raw.progress_handler(LOOK_EVERY, Some(move || asked.must_stop()))?;
@@ -104,13 +101,13 @@ impl Conn {
             raw,
             control,
             timeout,
+            nobody: Arc::default(),
         })
     }
 
-    /// Gives the connection to a new user, who can be stopped with the ticket.
-    pub(super) fn check_out(&self) -> (Arc<Control>, u64) {
-        let ticket = self.control.user.fetch_add(1, Ordering::Relaxed) + 1;
-        (Arc::clone(&self.control), ticket)
+    /// Works for a caller from here on, who sets `left` when they go away.
+    pub(super) fn serve(&mut self, left: Arc<AtomicBool>) {
+        *self.control.left() = left;
     }
 
     /// Runs a statement and maps its first `limit` rows.
@@ -166,8 +163,9 @@ impl Conn {
         !self.raw.is_autocommit()
     }
 
-    /// Ends what an earlier user may have left open.
+    /// Ends what the last caller may have left open, and works for nobody.
     pub(super) fn tidy(&mut self) {
+        self.serve(Arc::clone(&self.nobody));
         if self.in_transaction()
             && let Err(error) = self.bound("ROLLBACK")
         {
@@ -179,7 +177,7 @@ impl Conn {
         &mut self,
         run: impl FnOnce(&Connection) -> Result<T, DbError>,
     ) -> Result<T, DbError> {
-        if self.control.is_cancelled() {
+        if self.control.has_left() {
             return Err(DbError::Timeout);
         }
         let limit = u64::try_from(self.timeout.as_micros()).unwrap_or(NEVER);

@@ -33,9 +33,7 @@ const APPLIED: &str = "SELECT version, checksum FROM om_migration WHERE version 
 
 pub(super) async fn run(db: &Db, migrations: &[Migration]) -> Result<(), DbError> {
     check_order(migrations)?;
-    create_table(db).await?;
-    let applied = db.query(APPLIED, applied_row).await?;
-    let applied: BTreeMap<u32, String> = applied.into_iter().collect();
+    let applied = applied(db).await?;
     for migration in migrations {
         // Asked without a lock first: most starts find nothing to do.
         if is_applied(migration, applied.get(&migration.version))? {
@@ -46,6 +44,24 @@ pub(super) async fn run(db: &Db, migrations: &[Migration]) -> Result<(), DbError
             .await?;
     }
     Ok(())
+}
+
+/// The versions applied, with their checksums. Creates the table if it is missing.
+async fn applied(db: &Db) -> Result<BTreeMap<u32, String>, DbError> {
+    // Processes that create it at once collide in PostgreSQL's catalogue, in one of several ways;
+    // whoever lost finds the table there when they look again.
+    let mut refused = None;
+    for _ in 0..5 {
+        match db.query(APPLIED, applied_row).await {
+            Ok(rows) => return Ok(rows.into_iter().collect()),
+            Err(error @ DbError::Sql(_)) => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+        if let Err(error) = create_table(db).await {
+            refused = Some(error);
+        }
+    }
+    Err(refused.unwrap_or(DbError::NoRow))
 }
 
 fn check_order(migrations: &[Migration]) -> Result<(), DbError> {
@@ -60,26 +76,15 @@ fn check_order(migrations: &[Migration]) -> Result<(), DbError> {
 }
 
 async fn create_table(db: &Db) -> Result<(), DbError> {
-    // Two processes that create the table at once collide in PostgreSQL's catalogue; the one that
-    // lost finds the table there the next time.
-    let mut tries = 3;
-    loop {
-        let created = db
-            .write_alone(|tx| {
-                Box::pin(async move {
-                    tx.execute_batch(TABLE).await?;
-                    tx.execute(Statement::new(LOCK_ROW).bind(clock::now()))
-                        .await?;
-                    Ok::<_, DbError>(())
-                })
-            })
-            .await;
-        tries -= 1;
-        match created {
-            Err(DbError::Unique { .. }) if tries > 0 => {}
-            other => return other,
-        }
-    }
+    db.write_alone(|tx| {
+        Box::pin(async move {
+            tx.execute_batch(TABLE).await?;
+            let lock = Statement::new(LOCK_ROW).bind(clock::now());
+            tx.execute(lock).await?;
+            Ok(())
+        })
+    })
+    .await
 }
 
 async fn apply(tx: &mut Tx, migration: Migration) -> Result<(), DbError> {

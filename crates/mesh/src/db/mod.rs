@@ -11,6 +11,7 @@ mod error;
 mod migrate;
 mod pg_tx;
 mod postgres;
+mod readers;
 mod row;
 mod sqlite;
 mod text;
@@ -32,6 +33,9 @@ pub use self::{
     tx::Tx,
     value::{ColumnType, Dialect, Statement, Value},
 };
+
+// The futures of PostgreSQL's driver are ten times as large as SQLite's, so they are boxed here:
+// every caller's future would otherwise be as large, on SQLite too.
 
 /// One service's database. Clones share the connections.
 #[derive(Clone)]
@@ -123,7 +127,7 @@ impl Db {
                 .map(Self::Sqlite);
         }
         if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
-            return Postgres::open(config).await.map(Self::Postgres);
+            return Box::pin(Postgres::open(config)).await.map(Self::Postgres);
         }
         Err(DbError::Config(
             "the URL begins with neither sqlite: nor postgres://",
@@ -202,7 +206,7 @@ impl Db {
     {
         match self {
             Self::Sqlite(db) => db.rows(statement, limit, map).await,
-            Self::Postgres(db) => db.rows(statement, limit, map).await,
+            Self::Postgres(db) => Box::pin(db.rows(statement, limit, map)).await,
         }
     }
 
@@ -216,7 +220,7 @@ impl Db {
     {
         match self {
             Self::Sqlite(db) => db.read(job).await,
-            Self::Postgres(db) => db.read(job).await,
+            Self::Postgres(db) => Box::pin(db.read(job)).await,
         }
     }
 
@@ -239,7 +243,7 @@ impl Db {
     {
         match self {
             Self::Sqlite(db) => db.write(job, false).await,
-            Self::Postgres(db) => db.write(job).await,
+            Self::Postgres(db) => Box::pin(db.write(job)).await,
         }
     }
 
@@ -253,7 +257,7 @@ impl Db {
     {
         match self {
             Self::Sqlite(db) => db.write(job, true).await,
-            Self::Postgres(db) => db.write(job).await,
+            Self::Postgres(db) => Box::pin(db.write(job)).await,
         }
     }
 
@@ -268,7 +272,7 @@ impl Db {
                 })
                 .await
             }
-            Self::Postgres(db) => db.execute(statement).await,
+            Self::Postgres(db) => Box::pin(db.execute(statement)).await,
         }
     }
 
@@ -276,7 +280,7 @@ impl Db {
     pub async fn ping(&self) -> Result<(), DbError> {
         match self {
             Self::Sqlite(db) => db.ping().await,
-            Self::Postgres(db) => db.ping().await,
+            Self::Postgres(db) => Box::pin(db.ping()).await,
         }
     }
 
@@ -285,7 +289,7 @@ impl Db {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(db) => db.close().await,
-            Self::Postgres(db) => db.close().await,
+            Self::Postgres(db) => Box::pin(db.close()).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{str::FromStr as _, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
 };
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -237,18 +237,22 @@ async fn ensure_schema(options: &PgConnectOptions, schema: &str) -> Result<(), D
         ));
     }
     let mut conn = options.clone().connect().await?;
-    let asked = sqlx::query("SELECT 1 FROM pg_namespace WHERE nspname = $1")
-        .bind(schema)
-        .fetch_optional(&mut conn)
-        .await?;
-    if asked.is_none() {
+    if !has_schema(&mut conn, schema).await? {
         let sql = pg_tx::sql_str(format!("CREATE SCHEMA IF NOT EXISTS {schema}").into());
-        match conn.execute(sql).await.map_err(DbError::from) {
-            // Two processes that create it at once collide in the catalogue; then it is there.
-            Ok(_) | Err(DbError::Unique { .. }) => {}
-            Err(error) => return Err(error),
+        let created = conn.execute(sql).await;
+        // Processes that create it at once collide in the catalogue; whoever lost looks again.
+        if created.is_err() && !has_schema(&mut conn, schema).await? {
+            created?;
         }
     }
     conn.close().await?;
     Ok(())
+}
+
+async fn has_schema(conn: &mut PgConnection, schema: &str) -> Result<bool, DbError> {
+    let found = sqlx::query("SELECT 1 FROM pg_namespace WHERE nspname = $1")
+        .bind(schema)
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.is_some())
 }

@@ -1,36 +1,42 @@
-//! The SQLite backend: a few reading connections and the [`writer`](super::writer).
-//!
-//! Reads run on Tokio's blocking threads, and the row mapper with them, so that what is made of a
-//! row is made where the row is.
+//! The SQLite backend: [`readers`](super::readers) and a [`writer`](super::writer) on one file.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use futures::future::BoxFuture;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::{JoinError, spawn_blocking},
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
     time::timeout,
 };
 use tracing::Span;
 
 use super::{
     DbError, Row, Statement, Tx,
-    conn::{Conn, Control, Role},
+    conn::{Conn, Role},
+    readers::{Readers, closed},
     writer::{self, Handed, Message},
 };
 
 /// A SQLite file, opened.
 #[derive(Clone)]
-pub struct Sqlite {
+pub struct Sqlite(Arc<Shared>);
+
+struct Shared {
     writer: mpsc::Sender<Message>,
     readers: Arc<Readers>,
-    /// How long a caller waits for a reader or for a place in the writer's queue.
+    /// How long a caller waits for a place in the writer's queue.
     patience: Duration,
+}
+
+impl Drop for Shared {
+    /// The writer ends with its last sender; the readers have to be told.
+    fn drop(&mut self) {
+        self.readers.stop();
+    }
 }
 
 impl Sqlite {
@@ -40,21 +46,18 @@ impl Sqlite {
         statement_timeout: Duration,
     ) -> Result<Self, DbError> {
         let opened = spawn_blocking(move || open_all(&path, readers.max(1), statement_timeout));
-        let (writer, idle) = opened.await.map_err(gone)??;
+        let opened = opened.await;
+        let (writer, idle) = opened.map_err(|error| DbError::Unavailable(Arc::new(error)))??;
         let (sender, inbox) = mpsc::channel(writer::QUEUE);
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || writer::run(Tx::sqlite(writer), inbox))
+            .spawn(move || writer::run(writer, inbox))
             .map_err(|error| DbError::Unavailable(Arc::new(error)))?;
-        Ok(Self {
+        Ok(Self(Arc::new(Shared {
             writer: sender,
-            readers: Arc::new(Readers {
-                free: Arc::new(Semaphore::new(idle.len())),
-                total: idle.len(),
-                idle: Mutex::new(idle),
-            }),
+            readers: Readers::start(idle, statement_timeout)?,
             patience: statement_timeout,
-        })
+        })))
     }
 
     pub(super) async fn rows<T, F>(
@@ -67,8 +70,11 @@ impl Sqlite {
         F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
         T: Send + 'static,
     {
-        self.on_reader(move |conn| conn.query(&statement, limit, map))
-            .await?
+        let query = move |tx: &mut Tx| match tx.conn() {
+            Some(conn) => conn.query(&statement, limit, map),
+            None => Err(closed()),
+        };
+        self.0.readers.run(query).await?
     }
 
     pub(super) async fn read<T, E, F>(&self, mut job: F) -> Result<T, E>
@@ -77,34 +83,15 @@ impl Sqlite {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        let mut lease = self.readers.lease(self.patience).await?;
-        let _stop = lease.stop_on_drop()?;
         let span = Span::current();
-        let done = spawn_blocking(move || {
+        let read = move |tx: &mut Tx| {
             let _entered = span.enter();
-            // The snapshot begins with the first statement of the job.
-            lease.conn()?.bound("BEGIN")?;
-            writer::drive(&mut job, lease.tx()?)
-        });
-        done.await.map_err(gone)?
-    }
-
-    /// Runs `work` on a reader, off the async threads. A caller that goes away stops it.
-    async fn on_reader<T, W>(&self, work: W) -> Result<T, DbError>
-    where
-        W: FnOnce(&mut Conn) -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        let mut lease = self.readers.lease(self.patience).await?;
-        let _stop = lease.stop_on_drop()?;
-        let done = spawn_blocking(move || {
-            let conn = lease.conn()?;
-            catch_unwind(AssertUnwindSafe(|| work(conn))).map_err(|_| {
-                tracing::error!("a row mapper panicked");
-                DbError::Panicked
-            })
-        });
-        done.await.map_err(gone)?
+            // The snapshot begins with the first statement of the job, and ends when the reader
+            // is tidied.
+            tx.conn().ok_or_else(closed)?.bound("BEGIN")?;
+            writer::drive(&mut job, tx)
+        };
+        self.0.readers.run(read).await?
     }
 
     pub(super) async fn write<T, E, F>(&self, job: F, alone: bool) -> Result<T, E>
@@ -121,10 +108,10 @@ impl Sqlite {
             result: None,
             reply,
         }));
-        match self.writer.try_send(message) {
+        match self.0.writer.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(message)) => {
-                let sent = self.writer.send_timeout(message, self.patience).await;
+                let sent = self.0.writer.send_timeout(message, self.0.patience).await;
                 sent.map_err(|_| DbError::unavailable("too many writes are waiting"))?;
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed().into()),
@@ -133,135 +120,41 @@ impl Sqlite {
     }
 
     pub(super) async fn ping(&self) -> Result<(), DbError> {
-        if self.writer.is_closed() {
+        if self.0.writer.is_closed() {
             return Err(closed());
         }
         self.rows("SELECT 1".into(), 1, |_| Ok(())).await?;
         Ok(())
     }
 
-    /// Lets reads end, closes them, then lets the writer finish its queue and the file.
+    /// Lets reads end and closes their connections, then lets the writer finish its queue and the
+    /// file.
     pub(super) async fn close(&self) {
-        let all = u32::try_from(self.readers.total).unwrap_or(u32::MAX);
-        let reads_done = timeout(self.patience, self.readers.free.acquire_many(all)).await;
-        self.readers.free.close();
-        drop(reads_done);
-        let idle = std::mem::take(&mut *self.readers.idle());
-        drop(idle);
-        let (done, closed) = oneshot::channel();
-        if self.writer.send(Message::Close(done)).await.is_ok() {
-            let _ = closed.await;
+        self.0.readers.stop();
+        if timeout(self.0.patience, self.0.readers.ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!("queries were still running when the database was closed");
+        }
+        let (done, finished) = oneshot::channel();
+        if self.0.writer.send(Message::Close(done)).await.is_ok() {
+            let _ = finished.await;
         }
     }
 }
 
-fn open_all(
-    path: &Path,
-    readers: u32,
-    statement_timeout: Duration,
-) -> Result<(Box<Conn>, Vec<Tx>), DbError> {
+/// The writer's connection and the readers'.
+fn open_all(path: &Path, readers: u32, timeout: Duration) -> Result<(Tx, Vec<Tx>), DbError> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| DbError::Unavailable(Arc::new(error)))?;
     }
-    let open = |role| Conn::open(path, role, statement_timeout).map(Box::new);
+    let open = |role| Conn::open(path, role, timeout).map(|conn| Tx::sqlite(Box::new(conn)));
     // The writer first: it creates the file and turns its log on.
     let writer = open(Role::Writer)?;
     let mut idle = Vec::new();
     for _ in 0..readers {
-        idle.push(Tx::sqlite(open(Role::Reader)?));
+        idle.push(open(Role::Reader)?);
     }
     Ok((writer, idle))
-}
-
-/// The reading connections.
-struct Readers {
-    /// Those nobody uses; the last used comes first, because its cache is warm. Never locked while
-    /// anything runs.
-    idle: Mutex<Vec<Tx>>,
-    /// As many permits as `idle` has connections.
-    free: Arc<Semaphore>,
-    total: usize,
-}
-
-impl Readers {
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Tx>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn lease(self: &Arc<Self>, patience: Duration) -> Result<Lease, DbError> {
-        let permit = match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => timeout(patience, Arc::clone(&self.free).acquire_owned())
-                .await
-                .map_err(|_| DbError::unavailable("no reader came free"))?
-                .map_err(|_| closed())?,
-        };
-        let tx = self.idle().pop().ok_or_else(closed)?;
-        Ok(Lease {
-            tx: Some(tx),
-            home: Arc::clone(self),
-            _permit: permit,
-        })
-    }
-}
-
-/// A reader in use; given back when dropped, whatever happened to its user.
-struct Lease {
-    tx: Option<Tx>,
-    home: Arc<Readers>,
-    /// Released after `drop`, so that whoever gets it finds the reader.
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Lease {
-    fn tx(&mut self) -> Result<&mut Tx, DbError> {
-        self.tx.as_mut().ok_or_else(closed)
-    }
-
-    fn conn(&mut self) -> Result<&mut Conn, DbError> {
-        self.tx()?.conn().ok_or_else(closed)
-    }
-
-    /// Lets the caller's future stop the reader by being dropped.
-    fn stop_on_drop(&mut self) -> Result<StopOnDrop, DbError> {
-        let (control, ticket) = self.conn()?.check_out();
-        Ok(StopOnDrop { control, ticket })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(mut tx) = self.tx.take() else { return };
-        if let Some(conn) = tx.conn() {
-            // From here on the last user's stop means nobody.
-            conn.check_out();
-            conn.tidy();
-        }
-        if !self.home.free.is_closed() {
-            self.home.idle().push(tx);
-        }
-    }
-}
-
-struct StopOnDrop {
-    control: Arc<Control>,
-    ticket: u64,
-}
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.control.cancel(self.ticket);
-    }
-}
-
-fn closed() -> DbError {
-    DbError::unavailable("the database is closed")
-}
-
-/// The runtime shut down before the blocking work was done.
-fn gone(error: JoinError) -> DbError {
-    match error.is_panic() {
-        true => DbError::Panicked,
-        false => DbError::Unavailable(Arc::new(error)),
-    }
 }

@@ -99,17 +99,26 @@ pub(crate) async fn a_refused_migration_leaves_nothing(bed: &Bed) {
     assert_eq!(bed.count("half").await, 0);
 }
 
+/// Takes long enough for others to come meanwhile.
+const LONG: Migration = Migration {
+    version: 9,
+    name: "fill_many",
+    sql: "CREATE TABLE many AS WITH RECURSIVE c(n) AS (
+            SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000
+        ) SELECT n FROM c",
+};
+
 pub(crate) async fn two_processes_at_once(bed: &Bed) {
     let mut others = Vec::new();
     for _ in 0..4 {
         others.push(bed.open_again().await);
     }
-    let all = others.iter().map(|db| db.migrate(&[FIRST, SECOND]));
+    let all = others.iter().map(|db| db.migrate(&[FIRST, SECOND, LONG]));
     for migrated in soon(futures::future::join_all(all)).await {
         migrated.unwrap();
     }
     assert_eq!(bed.count("lead").await, 2);
-    assert_eq!(count(&bed.db, "om_migration").await, 3);
+    assert_eq!(count(&bed.db, "om_migration").await, 4);
     for db in others {
         db.close().await;
     }

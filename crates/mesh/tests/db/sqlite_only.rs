@@ -32,7 +32,8 @@ async fn jobs_that_wait_share_a_commit() {
         assert_eq!(count(&bed.db, "t").await, 0);
         go.send(()).unwrap();
     };
-    let (held, written, ()) = soon(async { futures::join!(held, writes, release) }).await;
+    let all = async { futures::join!(held, writes, release) };
+    let (held, written, ()) = soon(all).await;
     held.unwrap();
     assert!(written.iter().all(Result::is_ok));
     assert_eq!(bed.count("t").await, 100);
@@ -125,6 +126,30 @@ async fn a_caller_that_leaves_stops_its_query() {
         }
         // The only reader is free again, long before the statement's own limit.
         soon(bed.db.ping()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reader_leaves_its_snapshot_behind() {
+    let bed = Bed::sqlite_with(|config| config.readers = 1).await;
+    bed.batch("CREATE TABLE t (n BIGINT)").await;
+    for (n, how) in (1_i64..).zip(["succeeds", "fails", "panics"]) {
+        let read = bed.db.read(move |tx| {
+            Box::pin(async move {
+                let seen = tx
+                    .query_one("SELECT count(*) FROM t", |row| row.req_int(0))
+                    .await?;
+                match how {
+                    "succeeds" => Ok(seen),
+                    "fails" => Err(DbError::NoRow),
+                    _ => panic!("on purpose"),
+                }
+            })
+        });
+        let read = soon(read).await;
+        assert_eq!(read.is_ok(), how == "succeeds", "{read:?}");
+        bed.db.write(insert(n)).await.unwrap();
+        assert_eq!(bed.count("t").await, n);
     }
 }
 

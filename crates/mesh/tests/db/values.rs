@@ -89,6 +89,20 @@ pub(crate) async fn every_type_comes_back(bed: &Bed) {
     expected[6] = Value::from(time!(1:02:03));
     expected[7] = Value::from(datetime!(2024-03-01 0:30:00.123 UTC));
     assert_eq!(stored(bed, &given).await, expected);
+    // Cut where it is stored, not only where it is read.
+    let equal = "SELECT count(*) FROM v WHERE a_time = $1 AND a_datetime = $2 AND a_decimal = $3";
+    let equal = Statement::with(
+        equal,
+        vec![
+            expected[6].clone(),
+            expected[7].clone(),
+            expected[4].clone(),
+        ],
+    );
+    assert_eq!(
+        bed.db.query_one(equal, |row| row.int(0)).await.unwrap(),
+        Some(1)
+    );
 }
 
 pub(crate) async fn nulls_keep_their_type(bed: &Bed) {
