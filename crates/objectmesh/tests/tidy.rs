@@ -243,7 +243,7 @@ fn migrations_are_numbered_and_named_by_what_they_do() {
                         .bytes()
                         .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
             };
-            if words.len() < 2 || !words.iter().all(|word| is_word(word)) {
+            if words.len() < 2 || !words.iter().all(is_word) {
                 let folder = relative(&folder);
                 findings.push(format!("{folder}/{name}: expected {expected}verb_noun.sql"));
             }
