@@ -16,6 +16,8 @@ const SECRET_LEN_MIN: usize = 32;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Where `serve` listens for gRPC.
+    pub listen: String,
     /// The database.
     pub db: DbConfig,
     /// Whether to migrate the database at start.

@@ -14,9 +14,6 @@ use crate::{CONFIG_DEFAULTS, Config, Peers};
 pub struct Process {
     /// The service.
     pub auth: Config,
-    /// Where to listen, `OBJECTMESH__LISTEN__AUTH`.
-    #[serde(default)]
-    pub listen: Listen,
     /// Where the peers are.
     #[serde(default)]
     pub peers: PeerUris,
@@ -29,21 +26,6 @@ pub struct Process {
     /// What browsers see.
     #[serde(default)]
     pub gateway: GatewaySection,
-}
-
-/// Section `listen`.
-#[derive(Debug, Deserialize)]
-pub struct Listen {
-    /// Address of the gRPC port.
-    pub auth: String,
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self {
-            auth: "0.0.0.0:50052".to_owned(),
-        }
-    }
 }
 
 /// Section `peers`.
@@ -59,7 +41,7 @@ pub struct PeerUris {
 impl Default for PeerUris {
     fn default() -> Self {
         Self {
-            data: "http://localhost:50051".to_owned(),
+            data: "http://127.0.0.1:7402".to_owned(),
             auth: String::new(),
         }
     }
@@ -131,12 +113,14 @@ pub async fn run(
         auth: auth.clone(),
         data,
     };
+    let listen = process.auth.listen.clone();
     let node = crate::build(process.auth, peers, sessions, tasks.clone()).await?;
     auth.bind(node.local());
-    let listener = TcpListener::bind(&process.listen.auth)
+    let listener = TcpListener::bind(&listen)
         .await
-        .context(process.listen.auth)?;
-    tracing::info!(service.name = crate::NAME, "serving");
+        .with_context(|| listen.clone())?;
+    tracing::info!(address = listen, "auth-svc is listening");
+    telemetry::record_metrics(&tasks);
     let served = node.serve(listener, shutdown).await;
     tasks.shut_down(mesh::node::GRACE).await;
     served

@@ -13,6 +13,15 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 pub struct File {
     /// The section of this service; sections of other services may stand beside it.
     pub data: Config,
+    /// Where the peers are.
+    pub peers: PeerUris,
+}
+
+/// Section `peers`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PeerUris {
+    /// auth-svc.
+    pub auth: String,
 }
 
 /// Section `data`.
@@ -21,8 +30,6 @@ pub struct File {
 pub struct Config {
     /// Where `serve` listens for gRPC.
     pub listen: String,
-    /// Address of auth-svc.
-    pub auth_url: String,
     /// Whether gRPC server reflection is open.
     pub reflection: bool,
     /// The database.

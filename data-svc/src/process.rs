@@ -2,7 +2,7 @@
 
 use std::{future::Future, path::Path};
 
-use mesh::{Link, tasks::Tasks};
+use mesh::{Link, tasks::Tasks, telemetry};
 
 use crate::{Peers, config};
 
@@ -16,11 +16,12 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let config: config::File = mesh::config::load(config::DEFAULTS, file, environment)?;
-    let config = config.data;
     let peers = Peers {
-        auth: Link::connect(&config.auth_url)?,
+        auth: Link::connect(&config.peers.auth)?,
     };
+    let config = config.data;
     let tasks = Tasks::default();
+    telemetry::record_metrics(&tasks);
     let service = crate::build(&config, peers, tasks.clone()).await?;
     let listener = tokio::net::TcpListener::bind(&config.listen).await?;
     tracing::info!(address = config.listen, "data-svc is listening");

@@ -13,6 +13,7 @@ mod edge;
 mod gate;
 mod origin;
 mod probes;
+pub mod process;
 mod request_target;
 mod serve;
 

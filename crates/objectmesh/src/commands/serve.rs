@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mesh::{Link, node::shutdown_signal, session::SessionStore, tasks::Tasks};
+use mesh::node::shutdown_signal;
 
 /// Serves one service.
 #[derive(Args, Debug)]
@@ -38,25 +38,6 @@ pub async fn run(serve: Serve) -> anyhow::Result<()> {
             let process = auth_svc::process::load(file, std::env::vars())?;
             auth_svc::process::run(process, shutdown_signal()).await
         }
-        Service::Gateway => {
-            let process: gateway::Process =
-                mesh::config::load(gateway::DEFAULTS, file, std::env::vars())?;
-            let peers = gateway::Peers {
-                auth: Link::connect(&process.peers.auth)?,
-                data: Link::connect(&process.peers.data)?,
-            };
-            let sessions = match process.redis.url.reveal() {
-                "" => SessionStore::embedded(),
-                url => SessionStore::redis(url).await?,
-            };
-            let tasks = Tasks::default();
-            let listen = process.gateway.listen;
-            let gateway = gateway::build(process.gateway, peers, sessions, tasks.clone())?;
-            let listener = tokio::net::TcpListener::bind(listen).await?;
-            tracing::info!(address = %listen, "gateway is listening");
-            gateway.serve(listener, shutdown_signal()).await?;
-            tasks.shut_down(mesh::node::GRACE).await;
-            Ok(())
-        }
+        Service::Gateway => gateway::process::run(file, std::env::vars(), shutdown_signal()).await,
     }
 }

@@ -1,0 +1,121 @@
+//! Three processes over sockets: the same code as `dev`, joined by TCP.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+/// A process that ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself already.
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn objectmesh(arguments: &[&str], environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_objectmesh"));
+    command
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdout(Stdio::null());
+    command
+}
+
+#[tokio::test]
+async fn three_processes_serve_what_one_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, auth, data) = (free_port(), free_port(), free_port());
+    let at = |port| format!("127.0.0.1:{port}");
+    let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+    let environment: Vec<(String, String)> = [
+        ("GATEWAY__LISTEN", at(gateway)),
+        ("AUTH__LISTEN", at(auth)),
+        ("DATA__LISTEN", at(data)),
+        ("PEERS__AUTH", format!("http://{}", at(auth))),
+        ("PEERS__DATA", format!("http://{}", at(data))),
+        (
+            "AUTH__SECRET",
+            "a secret of the tests that is long enough".to_owned(),
+        ),
+        ("AUTH__DB__URL", file("auth.db")),
+        ("DATA__DB__URL", file("data.db")),
+    ]
+    .into_iter()
+    .map(|(name, value)| (format!("OBJECTMESH__{name}"), value))
+    .collect();
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app");
+    let migrated = objectmesh(
+        &["migrate", "--app", &app.display().to_string()],
+        &environment,
+    )
+    .status()
+    .unwrap();
+    assert!(migrated.success());
+    let _running: Vec<Process> = ["auth", "data", "gateway"]
+        .iter()
+        .map(|service| {
+            Process(
+                objectmesh(&["serve", service], &environment)
+                    .spawn()
+                    .unwrap(),
+            )
+        })
+        .collect();
+
+    let http = reqwest::Client::new();
+    let base = format!("http://{}", at(gateway));
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let ready = http.get(format!("{base}/ready")).send().await;
+        if ready.is_ok_and(|answer| answer.status() == 200) {
+            break;
+        }
+        assert!(Instant::now() < until, "the processes are not ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let post = async |token: &str, path: &str, body: Value| {
+        let request = http.post(format!("{base}/api/v1{path}")).bearer_auth(token);
+        let answer = request.json(&body).send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let person = json!({"name": "Ada", "email": "ada@example.com", "password": "correct horse"});
+    let request = http.post(format!("{base}/api/v1/auth/sign-up/email"));
+    let answer = request.json(&person).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    let token = answer["token"].as_str().unwrap().to_owned();
+    let (status, created) = post(&token, "/data/ticket", json!({"subject": "over sockets"})).await;
+    assert_eq!(status, 201, "{created:#}");
+    let id = created["id"].as_str().unwrap();
+    let read = http
+        .get(format!("{base}/api/v1/data/ticket/{id}"))
+        .bearer_auth(&token);
+    let read: Value = read.send().await.unwrap().json().await.unwrap();
+    assert_eq!(read, created);
+    let (status, refused) = post(&token, "/data/ticket", json!({})).await;
+    assert_eq!(
+        (status, &refused["error"]["code"]),
+        (400, &json!("VALIDATION_ERROR"))
+    );
+    let nobody = http
+        .get(format!("{base}/api/v1/data/ticket"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(nobody.status(), 401);
+}
