@@ -207,7 +207,13 @@ impl Edge {
             .map_err(|error| gate::right_first(route, ctx, error))?;
         let link = self.links.get(&route.rpc).cloned();
         let link = link.ok_or_else(|| Error::internal(anyhow::anyhow!("no peer for {route}")))?;
-        let answer = route::call(link, route, message, ctx).await?;
+        // With another credential the cookie is not looked at, so it does not go along either.
+        let named = [header::AUTHORIZATION.as_str(), "x-api-key"]
+            .iter()
+            .any(|name| parts.headers.contains_key(*name));
+        let cookie = parts.headers.get(header::COOKIE).filter(|_| !named);
+        let cookie = cookie.and_then(|value| value.to_str().ok());
+        let answer = route::call(link, route, message, ctx, cookie).await?;
         let mut response = Response::new(Body::default());
         let (status, body) = route.render(vars, &answer.message, response.headers_mut())?;
         for cookie in answer.cookies(route) {

@@ -257,8 +257,15 @@ both!(
                 None,
                 &[("cookie", &pair)],
             )
-            .await
-            .ok(200);
+            .await;
+        // The cookie is renewed as the session is.
+        let renewed = session.header("set-cookie").expect("a cookie");
+        assert!(renewed.starts_with(&pair), "{renewed}");
+        let session = session.ok(200);
+        assert_eq!(
+            session["session"]["token"].as_str(),
+            signed_in.header("set-auth-token")
+        );
         assert_eq!(session["user"]["email"], "admin@example.com");
         let create = async |headers: &[(&str, &str)]| {
             let body = json!({"subject": "x"}).to_string();

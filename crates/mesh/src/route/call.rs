@@ -35,10 +35,18 @@ impl Answer {
 }
 
 /// Calls the route's RPC with an encoded message, for the caller and within the deadline of `ctx`.
+/// The client's `Cookie` header goes along only where the route lets its service set cookies: who
+/// renews a cookie has to see it.
 ///
 /// # Errors
 /// What the service answered; SERVICE_UNAVAILABLE when it cannot be reached.
-pub async fn call(link: Link, route: &Route, message: Bytes, ctx: &Ctx) -> Result<Answer> {
+pub async fn call(
+    link: Link,
+    route: &Route,
+    message: Bytes,
+    ctx: &Ctx,
+    cookie: Option<&str>,
+) -> Result<Answer> {
     let mut request = ctx.request(message);
     let metadata = request.metadata_mut();
     let mut set = |name: &'static str, value: Option<&str>| {
@@ -49,6 +57,7 @@ pub async fn call(link: Link, route: &Route, message: Bytes, ctx: &Ctx) -> Resul
     };
     set(CLIENT_ADDRESS, ctx.client_address.as_deref());
     set("user-agent", ctx.user_agent.as_deref());
+    set("cookie", cookie.filter(|_| route.cookies));
 
     let mut grpc = Grpc::new(link)
         .max_decoding_message_size(MESSAGE_MAX)
