@@ -8,9 +8,8 @@ step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
 step "services"
 # A folder of its own, so that nothing of an earlier run is in the way and no other run is stopped.
-OBJECTMESH_TEST_SERVICES=$(mktemp -d /var/tmp/objectmesh-test.XXXXXX)
-export OBJECTMESH_TEST_SERVICES
-chmod 755 "$OBJECTMESH_TEST_SERVICES"
+export OBJECTMESH_TEST_SERVICES=/var/tmp/objectmesh-test-$$
+mkdir -m 755 "$OBJECTMESH_TEST_SERVICES"
 trap 'deploy/test-services.sh stop; rm -rf "$OBJECTMESH_TEST_SERVICES"' EXIT
 deploy/test-services.sh start
 eval "$(deploy/test-services.sh env)"

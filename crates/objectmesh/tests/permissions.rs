@@ -557,3 +557,20 @@ both!(
         assert_eq!(details["reason"], "UNKNOWN_TYPE");
     }
 );
+
+both!(
+    a_set_that_is_gone_grants_nothing,
+    |mesh: TestMesh| async move {
+        // Not even what somebody without any set has.
+        let (_, stale) = mesh.user("stale", "no_such_set").await;
+        for path in ["/data/ticket", "/data/customer", "/data/sys_user"] {
+            mesh.get(&stale, path)
+                .await
+                .refused(403, "PERMISSION_DENIED");
+        }
+        let body = json!({"subject": "x"});
+        mesh.post(&stale, "/data/ticket", body)
+            .await
+            .refused(403, "PERMISSION_DENIED");
+    }
+);

@@ -87,13 +87,15 @@ pub async fn resolve(
                 .filter(|one| !one.is_empty()),
         );
     }
+    // The fallback is for users who were given nothing; a set that is gone grants nothing, and must
+    // not give its holders the fallback instead.
+    let is_unassigned = direct.is_empty();
     let mut sets: BTreeSet<String> = direct
         .into_iter()
         .filter(|name| registry.permission_set(name).is_some())
         .collect();
-    if sets.is_empty() {
-        let fallback = registry.fallback_permission_set();
-        sets.insert(fallback.to_owned());
+    if is_unassigned {
+        sets.insert(registry.fallback_permission_set().to_owned());
     }
     let keys: BTreeSet<String> = sets
         .iter()

@@ -65,12 +65,13 @@ pub async fn ensure(mesh: &Mesh) -> anyhow::Result<Vec<String>> {
             Err(status) => return Err(status).context("creating the demo users"),
         }
         let id = ids.last().cloned().unwrap_or_default();
+        // The sets are the example's: another app may not have them.
+        let registry = mesh.engine.catalog.current();
+        let permission_set = user
+            .permission_set
+            .filter(|name| registry.permission_set(name).is_some());
         let assignments = [
-            (
-                "sys_user_permission_set",
-                "permission_set",
-                user.permission_set,
-            ),
+            ("sys_user_permission_set", "permission_set", permission_set),
             ("sys_user_position", "position", user.position),
         ];
         for (object, field, value) in assignments {
