@@ -123,7 +123,7 @@ stop() {
   local bin pid
   bin=$(pg_bin)
   if [[ -n $bin && -s $pg/data/PG_VERSION ]] && as_pg "$bin/pg_ctl" -D "$pg/data" status >/dev/null; then
-    as_pg "$bin/pg_ctl" -D "$pg/data" -m fast -w -t 30 stop >/dev/null
+    as_pg "$bin/pg_ctl" -D "$pg/data" -m fast -w -t 30 stop >/dev/null || say "PostgreSQL did not stop"
   fi
   if redis_running; then
     pid=$(cat "$redis/redis.pid")
