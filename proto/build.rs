@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     "objectmesh/auth/v1/auth_service.proto",
     "objectmesh/auth/v1/identity_service.proto",
     "objectmesh/auth/v1/user_admin_service.proto",
+    "objectmesh/data/v1/change_service.proto",
     "objectmesh/data/v1/metadata_service.proto",
     "objectmesh/data/v1/principal_service.proto",
     "objectmesh/data/v1/record_service.proto",
