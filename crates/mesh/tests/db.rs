@@ -7,6 +7,8 @@
 mod bed;
 #[path = "db/errors.rs"]
 mod errors;
+#[path = "db/leases.rs"]
+mod leases;
 #[path = "db/migrations.rs"]
 mod migrations;
 #[path = "db/reads.rs"]
@@ -75,4 +77,10 @@ suite! {
     migrations::an_edited_migration_is_refused,
     migrations::a_refused_migration_leaves_nothing,
     migrations::two_processes_at_once,
+    leases::one_of_two_holds_it,
+    leases::the_fence_rises_with_each_change_of_holder,
+    leases::many_race_and_one_wins,
+    leases::a_holder_paused_beyond_its_lease_changes_nothing,
+    leases::work_is_stopped_when_its_lease_is_lost,
+    leases::another_takes_over,
 }

@@ -8,6 +8,7 @@
 
 mod conn;
 mod error;
+pub mod lease;
 mod migrate;
 mod pg_tx;
 mod postgres;
