@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Passes the tests, from a clean clone: starts PostgreSQL and Redis of its own (installed from
-# Debian's packages when they are absent), then format, lints and the whole suite on both grounds.
+# Debian's packages when they are absent), then format, lints and the whole suite in all sizes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

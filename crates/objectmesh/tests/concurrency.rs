@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::TestMesh;
 use tokio::task::JoinSet;
 
-both!(
+sizes!(
     of_64_writers_with_versions_each_success_is_one_increment,
     |mesh: TestMesh| async move {
         let mesh = Arc::new(mesh);
@@ -68,7 +68,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     without_versions_the_last_write_wins_and_none_is_lost,
     |mesh: TestMesh| async move {
         let mesh = Arc::new(mesh);
@@ -101,7 +101,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     numbers_have_no_gaps_and_no_twins,
     |mesh: TestMesh| async move {
         let mesh = Arc::new(mesh);
@@ -129,7 +129,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     a_value_is_taken_by_exactly_one,
     |mesh: TestMesh| async move {
         let mesh = Arc::new(mesh);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use support::{TestMesh, encode, with_token};
 use tonic::Code;
 
-both!(
+sizes!(
     a_generated_client_reads_what_rest_reads,
     |mesh: TestMesh| async move {
         let created = mesh
@@ -135,7 +135,7 @@ fn same(value: &prost_types::Value, json: &Value) -> bool {
     }
 }
 
-both!(
+sizes!(
     without_a_session_nothing_is_told,
     |mesh: TestMesh| async move {
         for path in [
@@ -169,7 +169,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     object_rights_hold_for_each_role,
     |mesh: TestMesh| async move {
         let ticket = mesh
@@ -234,7 +234,7 @@ both!(
     }
 );
 
-both!(unreadable_fields_are_nowhere, |mesh: TestMesh| async move {
+sizes!(unreadable_fields_are_nowhere, |mesh: TestMesh| async move {
     let (_, agent) = mesh.user("grace", "agent").await;
     let customer = mesh
         .post(
@@ -318,7 +318,7 @@ both!(unreadable_fields_are_nowhere, |mesh: TestMesh| async move {
     assert!(meta["item"]["fields"].get("subject").is_some());
 });
 
-both!(
+sizes!(
     private_records_belong_to_their_owner,
     |mesh: TestMesh| async move {
         let (grace, agent) = mesh.user("grace", "agent").await;
@@ -428,7 +428,7 @@ both!(
     }
 );
 
-both!(rights_are_not_for_the_taking, |mesh: TestMesh| async move {
+sizes!(rights_are_not_for_the_taking, |mesh: TestMesh| async move {
     let (grace, agent) = mesh.user("grace", "agent").await;
     let grant = json!({"user_id": grace, "permission_set": "admin_full_access"});
     mesh.post(&agent, "/data/sys_user_permission_set", grant)
@@ -481,7 +481,7 @@ both!(rights_are_not_for_the_taking, |mesh: TestMesh| async move {
     assert_eq!(details["reason"], "LAST_ADMIN");
 });
 
-both!(
+sizes!(
     metadata_shows_what_the_caller_may_see,
     |mesh: TestMesh| async move {
         let (_, viewer) = mesh.user("vera", "viewer").await;
@@ -558,7 +558,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     a_set_that_is_gone_grants_nothing,
     |mesh: TestMesh| async move {
         // Not even what somebody without any set has.

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use support::{TestMesh, encode};
 
-both!(a_record_lives_its_life, |mesh: TestMesh| async move {
+sizes!(a_record_lives_its_life, |mesh: TestMesh| async move {
     let admin = mesh.admin.clone();
     let answer = mesh
         .post(
@@ -112,7 +112,7 @@ both!(a_record_lives_its_life, |mesh: TestMesh| async move {
         .refused(404, "NOT_FOUND");
 });
 
-both!(
+sizes!(
     values_are_kept_exactly_and_print_canonically,
     |mesh: TestMesh| async move {
         let admin = mesh.admin.clone();
@@ -154,7 +154,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     a_stale_version_is_refused_with_the_current_record,
     |mesh: TestMesh| async move {
         let admin = mesh.admin.clone();
@@ -244,7 +244,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     bad_values_are_all_reported_together,
     |mesh: TestMesh| async move {
         let admin = mesh.admin.clone();
@@ -291,7 +291,7 @@ both!(
     }
 );
 
-both!(unique_values_are_unique, |mesh: TestMesh| async move {
+sizes!(unique_values_are_unique, |mesh: TestMesh| async move {
     let admin = mesh.admin.clone();
     create(
         &mesh,
@@ -332,7 +332,7 @@ both!(unique_values_are_unique, |mesh: TestMesh| async move {
     assert_eq!(next["number"], "T-0005");
 });
 
-both!(lists_filter_order_and_page, |mesh: TestMesh| async move {
+sizes!(lists_filter_order_and_page, |mesh: TestMesh| async move {
     let admin = mesh.admin.clone();
     for n in 0..25 {
         let status = if n % 5 == 0 { "closed" } else { "open" };
@@ -411,7 +411,7 @@ both!(lists_filter_order_and_page, |mesh: TestMesh| async move {
     assert!(answer["nextCursor"].is_null());
 });
 
-both!(lookups_expand, |mesh: TestMesh| async move {
+sizes!(lookups_expand, |mesh: TestMesh| async move {
     let admin = mesh.admin.clone();
     let customer = mesh
         .post(
@@ -475,7 +475,7 @@ both!(lookups_expand, |mesh: TestMesh| async move {
     assert_eq!(after["version"], 2);
 });
 
-both!(
+sizes!(
     details_go_with_their_master_and_required_lookups_hold_on,
     |mesh: TestMesh| async move {
         let admin = mesh.admin.clone();
@@ -520,7 +520,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     an_idempotency_key_creates_once,
     |mesh: TestMesh| async move {
         let admin = mesh.admin.clone();

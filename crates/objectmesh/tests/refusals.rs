@@ -102,7 +102,7 @@ const CASES: &[Case] = &[
     ("POST", "/auth/admin/ban-user", Some("{\"userId\":\"nobody\"}"), 404, "NOT_FOUND", "USER_NOT_FOUND"),
 ];
 
-both!(
+sizes!(
     every_route_answers_bad_input_with_the_envelope,
     |mesh: TestMesh| async move {
         let before = mesh.get(&mesh.admin, "/data/ticket").await.ok(200);
@@ -151,7 +151,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     transport_faults_have_the_envelope_too,
     |mesh: TestMesh| async move {
         let admin = mesh.admin.clone();
@@ -216,26 +216,26 @@ both!(
             .await;
         assert_eq!(echoed.header("x-request-id"), Some("my-id-1"));
         let answer = mesh
-            .get("", &format!("http://{}/api/v7/data", mesh.mesh.rest))
+            .get("", &format!("{}/api/v7/data", mesh.origin()))
             .await;
         assert_eq!(answer.refused(404, "NOT_FOUND")["supported"], json!(["v1"]));
         let list = mesh
             .call(
                 "",
                 Method::GET,
-                &format!("http://{}/health", mesh.mesh.rest),
+                &format!("{}/health", mesh.origin()),
                 None,
                 &[],
             )
             .await;
         assert_eq!(list.ok(200)["status"], "ok");
-        mesh.get("", &format!("http://{}/ready", mesh.mesh.rest))
+        mesh.get("", &format!("{}/ready", mesh.origin()))
             .await
             .ok(200);
     }
 );
 
-both!(
+sizes!(
     cookies_are_sessions_and_need_an_origin,
     |mesh: TestMesh| async move {
         let body = json!({"email": "admin@example.com", "password": "correct horse"});
@@ -282,7 +282,7 @@ both!(
         create(&[cookie, ("sec-fetch-site", "cross-site")])
             .await
             .refused(403, "PERMISSION_DENIED");
-        let own = format!("http://{}", mesh.mesh.rest);
+        let own = mesh.origin().to_owned();
         create(&[cookie, ("origin", &own)]).await.ok(201);
         create(&[cookie, ("sec-fetch-site", "same-origin")])
             .await
@@ -323,7 +323,7 @@ both!(
     }
 );
 
-both!(
+sizes!(
     a_cursor_belongs_to_its_query_and_its_user,
     |mesh: TestMesh| async move {
         let (_, agent) = mesh.user("grace", "agent").await;

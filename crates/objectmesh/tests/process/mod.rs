@@ -1,25 +1,34 @@
-//! The program as a process of its own: started, watched through what it prints, and ended for
-//! sure, also when the test panics.
+//! The program as processes: started, watched through what they print, broken on purpose, and ended
+//! for sure, also when the test panics or is killed.
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::allow_attributes,
     reason = "each test file uses another part of it"
 )]
 
+pub mod child;
+pub mod cluster;
+pub mod ports;
+pub mod proxy;
+pub mod servers;
+
 use std::{
     ffi::OsStr,
     io::{BufRead as _, BufReader},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
+
+use child::Supervised;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_objectmesh");
 
 /// A running `objectmesh dev`.
 pub(crate) struct Program {
-    child: Child,
+    child: Supervised,
     lines: Receiver<String>,
     /// What it has printed until it was ready.
     pub(crate) printed: Vec<String>,
@@ -37,14 +46,15 @@ impl Program {
         patience: Duration,
     ) -> Self {
         let began = Instant::now();
-        let mut child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        clean(&mut command);
+        command
             .args(["dev", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let stdout = child.stdout.take().expect("a pipe");
+            .stdout(Stdio::piped());
+        let mut child = Supervised::spawn(&mut command);
+        let stdout = child.stdout();
         let (sender, lines) = channel();
         // Ends with the pipe, that is, with the program.
         std::thread::spawn(move || {
@@ -107,18 +117,12 @@ impl Program {
 
     /// Asks it to stop, as a supervisor does.
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("kill runs");
-        assert!(sent.success());
+        self.child.signal("TERM");
     }
 
     /// Ends it at once, as a crash does.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("the program runs");
-        self.child.wait().expect("the program is gone");
+        self.child.kill();
     }
 
     /// Waits for its end.
@@ -140,7 +144,7 @@ impl Program {
                 }
             }
         }
-        self.child.wait().expect("the program ends")
+        self.child.wait(patience)
     }
 
     /// Asks it to stop and waits until it did, in good order.
@@ -151,10 +155,30 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nothing to do.
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
+/// Takes our settings out of the environment that a child inherits: it gets its own.
+pub(crate) fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OBJECTMESH__") {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Waits until something holds.
+///
+/// # Panics
+/// When it does not within `patience`; `what` says what was waited for.
+pub(crate) async fn eventually(
+    what: &str,
+    patience: Duration,
+    mut holds: impl AsyncFnMut() -> bool,
+) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(
+            began.elapsed() < patience,
+            "not within {patience:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

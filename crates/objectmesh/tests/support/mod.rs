@@ -1,5 +1,5 @@
-//! A mesh of its own for each test, driven from outside: over HTTP and gRPC. Every test runs on
-//! SQLite, and on PostgreSQL + Redis where `TEST_POSTGRES_URL` and `TEST_REDIS_URL` name them.
+//! A mesh of its own for each test, driven from outside: over HTTP and gRPC. Every test runs in four
+//! sizes and has to see the same answers in each.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -7,10 +7,13 @@
     reason = "each test file uses another part of it"
 )]
 
+#[path = "../process/mod.rs"]
+pub mod process;
+
 use std::{
     collections::HashMap,
-    path::Path,
-    sync::atomic::{AtomicU32, Ordering},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use mesh::{Link, ctx::set_bearer};
@@ -18,52 +21,90 @@ use objectmesh::{
     apps,
     compose::{Mesh, Options},
 };
+use process::{
+    cluster::{Cluster, Service, owned},
+    servers::{self, Database},
+};
 use proto::data::v1::record_service_client::RecordServiceClient;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// Which databases a mesh stands on.
+/// How a mesh runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ground {
-    /// SQLite files and the embedded session store.
+pub enum Size {
+    /// One process, on SQLite and the embedded session store.
     Sqlite,
-    /// PostgreSQL and Redis.
+    /// One process, on PostgreSQL and Redis.
     Postgres,
+    /// A process for each service, joined by TCP, on PostgreSQL and Redis.
+    Processes,
+    /// Two processes for each service; clients take turns between them.
+    Replicas,
 }
 
-/// Runs an async test on both grounds: `both!(name, |mesh| async move { … });`
+/// Runs an async test in all sizes: `sizes!(name, |mesh| async move { … });`
 #[macro_export]
-macro_rules! both {
+macro_rules! sizes {
     ($name:ident, $body:expr) => {
         mod $name {
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                let mesh = $crate::support::TestMesh::start($crate::support::Ground::Sqlite).await;
-                let mesh = mesh.expect("SQLite is always there");
-                ($body)(mesh).await;
+            async fn one_process_sqlite() {
+                ($body)(TestMesh::start($crate::support::Size::Sqlite).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                match $crate::support::TestMesh::start($crate::support::Ground::Postgres).await {
-                    Some(mesh) => ($body)(mesh).await,
-                    None => eprintln!("skipped: TEST_POSTGRES_URL or TEST_REDIS_URL is not set"),
-                }
+            async fn one_process_postgres() {
+                ($body)(TestMesh::start($crate::support::Size::Postgres).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn many_processes() {
+                ($body)(TestMesh::start($crate::support::Size::Processes).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn two_replicas() {
+                ($body)(TestMesh::start($crate::support::Size::Replicas).await).await;
             }
         }
     };
 }
 
-/// A running mesh with an administrator, and with the test app or another one installed.
+/// Where a mesh is reached: the URLs of all replicas.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Of the gateways.
+    pub rest: Vec<String>,
+    /// Of auth-svc's gRPC.
+    pub auth: Vec<String>,
+    /// Of data-svc's gRPC.
+    pub data: Vec<String>,
+}
+
+/// A running mesh with the test app and an administrator.
 pub struct TestMesh {
-    /// The mesh.
-    pub mesh: Mesh,
+    /// Where it is reached.
+    pub at: Addresses,
     /// The administrator's session token.
     pub admin: String,
     http: reqwest::Client,
-    _folder: tempfile::TempDir,
+    /// Calls so far: clients take turns between the replicas.
+    turn: AtomicUsize,
+    _running: Running,
+}
+
+/// What runs; it ends with this value.
+enum Running {
+    One {
+        _mesh: Box<Mesh>,
+        _database: Option<Database>,
+        _folder: tempfile::TempDir,
+    },
+    Many {
+        _cluster: Cluster,
+    },
 }
 
 /// An answer of the REST API.
@@ -106,55 +147,37 @@ impl Answer {
 }
 
 impl TestMesh {
-    /// Starts a mesh with the test app; `None` when the ground is not there.
-    pub async fn start(ground: Ground) -> Option<Self> {
-        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app");
-        Self::start_with(ground, &app, &[]).await
+    /// Starts a mesh.
+    pub async fn start(size: Size) -> Self {
+        Self::start_with(size, &[]).await
     }
 
-    /// Starts a mesh with an app and overrides of the configuration.
-    pub async fn start_with(
-        ground: Ground,
-        app: &Path,
-        environment: &[(&str, &str)],
-    ) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (database_url, redis_url) = match ground {
-            Ground::Sqlite => (None, None),
-            Ground::Postgres => (
-                Some(fresh_database()?),
-                Some(std::env::var("TEST_REDIS_URL").ok()?),
-            ),
+    /// Starts a mesh with overrides of the configuration.
+    pub async fn start_with(size: Size, environment: &[(&str, &str)]) -> Self {
+        let (at, running) = match size {
+            Size::Sqlite | Size::Postgres => one_process(size, environment).await,
+            Size::Processes => processes(1, environment).await,
+            Size::Replicas => processes(2, environment).await,
         };
-        let options = Options {
-            data_dir: folder.path().to_owned(),
-            listen: ([127, 0, 0, 1], 0).into(),
-            database_url,
-            redis_url,
-            environment: environment
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-        };
-        let mesh = Mesh::start(&options).await.expect("the mesh starts");
-        let loaded = apps::load(&[app.to_owned()]).expect("the app loads");
-        let installation = mesh
-            .engine
-            .catalog
-            .install(&loaded.packages)
-            .await
-            .expect("the app installs");
-        data_svc::engine::seed::load(&mesh.engine, &installation.seeds)
-            .await
-            .expect("the seeds load");
         let mut mesh = Self {
-            mesh,
+            at,
             admin: String::new(),
             http: reqwest::Client::new(),
-            _folder: folder,
+            turn: AtomicUsize::new(0),
+            _running: running,
         };
         mesh.admin = mesh.sign_up("Ada Admin", "admin@example.com").await;
-        Some(mesh)
+        mesh
+    }
+
+    /// The next of several replicas.
+    fn next<'a>(&self, urls: &'a [String]) -> &'a str {
+        &urls[self.turn.fetch_add(1, Ordering::Relaxed) % urls.len()]
+    }
+
+    /// The origin that browsers see.
+    pub fn origin(&self) -> &str {
+        &self.at.rest[0]
     }
 
     /// Signs a user up; gives the session token.
@@ -182,9 +205,9 @@ impl TestMesh {
         (id, session["token"].as_str().expect("a token").to_owned())
     }
 
-    /// URL of a path below `/api/v1`.
+    /// URL of a path below `/api/v1`, at the gateway whose turn it is.
     pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.mesh.base_url())
+        format!("{}/api/v1{path}", self.next(&self.at.rest))
     }
 
     /// GET.
@@ -254,11 +277,57 @@ impl TestMesh {
         }
     }
 
-    /// A generated gRPC client of data-svc over its socket; the gateway is nowhere in the path.
+    /// A generated gRPC client of a data-svc over its socket; the gateway is nowhere in the path.
     pub fn records(&self) -> RecordServiceClient<Link> {
-        let link = Link::connect(&format!("http://{}", self.mesh.data)).expect("an address");
+        let link = Link::connect(self.next(&self.at.data)).expect("an address");
         RecordServiceClient::new(link)
     }
+}
+
+/// The folder of the app that the tests use.
+pub fn app() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app")
+}
+
+async fn one_process(size: Size, environment: &[(&str, &str)]) -> (Addresses, Running) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shared = (size == Size::Postgres).then(servers::shared);
+    let database = shared.map(|shared| Database::empty(&shared.postgres));
+    let options = Options {
+        data_dir: folder.path().to_owned(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        database_url: database.as_ref().map(|database| database.url.clone()),
+        redis_url: shared.map(|shared| shared.redis.clone()),
+        environment: owned(environment),
+    };
+    let mesh = Mesh::start(&options).await.expect("the mesh starts");
+    let loaded = apps::load(&[app()]).expect("the app loads");
+    let installation = mesh.engine.catalog.install(&loaded.packages).await;
+    let installation = installation.expect("the app installs");
+    let seeded = data_svc::engine::seed::load(&mesh.engine, &installation.seeds).await;
+    seeded.expect("the seeds load");
+    let url = |address| vec![format!("http://{address}")];
+    let at = Addresses {
+        rest: url(mesh.rest),
+        auth: url(mesh.auth),
+        data: url(mesh.data),
+    };
+    let running = Running::One {
+        _mesh: Box::new(mesh),
+        _database: database,
+        _folder: folder,
+    };
+    (at, running)
+}
+
+async fn processes(replicas: usize, environment: &[(&str, &str)]) -> (Addresses, Running) {
+    let cluster = Cluster::shared(&app(), replicas, environment).await;
+    let at = Addresses {
+        rest: cluster.urls(Service::Gateway),
+        auth: cluster.urls(Service::Auth),
+        data: cluster.urls(Service::Data),
+    };
+    (at, Running::Many { _cluster: cluster })
 }
 
 /// A gRPC request with a credential.
@@ -278,31 +347,6 @@ pub fn encode(text: &str) -> String {
             other => format!("%{other:02X}"),
         })
         .collect()
-}
-
-/// A database of its own on the test server; `None` when there is no server.
-pub fn fresh_database() -> Option<String> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let server = std::env::var("TEST_POSTGRES_URL").ok()?;
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!(
-        "om_test_{}_{number}_{}",
-        std::process::id(),
-        mesh::id::new().to_lowercase()
-    );
-    let (base, _) = server
-        .rsplit_once('/')
-        .expect("a database in TEST_POSTGRES_URL");
-    let created = std::process::Command::new("psql")
-        .args([&server, "-qc", &format!("CREATE DATABASE {name}")])
-        .output()
-        .expect("psql is there, since PostgreSQL is");
-    assert!(
-        created.status.success(),
-        "{}",
-        String::from_utf8_lossy(&created.stderr)
-    );
-    Some(format!("{base}/{name}"))
 }
 
 /// Fields of a record as a map.
