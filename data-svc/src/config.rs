@@ -32,6 +32,8 @@ pub struct Config {
     pub listen: String,
     /// Whether gRPC server reflection is open.
     pub reflection: bool,
+    /// How long changes are kept for those who follow them, in days.
+    pub changes_kept_days: u32,
     /// The database.
     pub db: DbSection,
 }

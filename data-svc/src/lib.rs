@@ -11,7 +11,7 @@ pub mod process;
 pub mod registry;
 pub mod store;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use mesh::{
@@ -22,7 +22,7 @@ use mesh::{
     tasks::Tasks,
 };
 use proto::data::v1::{
-    metadata_service_server::MetadataServiceServer,
+    change_service_server::ChangeServiceServer, metadata_service_server::MetadataServiceServer,
     principal_service_server::PrincipalServiceServer, record_service_server::RecordServiceServer,
 };
 use tonic::service::Routes;
@@ -31,16 +31,25 @@ pub use config::Config;
 
 use crate::{
     domain::query::CursorKey,
-    engine::{Engine, seed},
+    engine::{Engine, changes::Changes, seed},
     registry::packages::Catalog,
 };
 
 /// The engine's own tables.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "create_engine_tables",
-    sql: include_str!("../migrations/0001_create_engine_tables.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "create_engine_tables",
+        sql: include_str!("../migrations/0001_create_engine_tables.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "number_the_outbox",
+        sql: include_str!("../migrations/0002_number_the_outbox.sql"),
+    },
+];
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The services that data-svc calls.
 pub struct Peers {
@@ -77,7 +86,13 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let principals = PrincipalServiceServer::new(grpc::principal::Principals {
         engine: engine.clone(),
     });
+    let changes = ChangeServiceServer::new(grpc::changes::Changes {
+        engine: engine.clone(),
+    });
+    let kept_for = DAY * config.changes_kept_days;
+    engine.changes.start(&tasks, kept_for);
     let routes = Routes::new(records)
+        .add_service(changes)
         .add_service(metadata)
         .add_service(principals);
     let catalog = Arc::clone(&engine.catalog);
@@ -95,6 +110,7 @@ pub async fn open_engine(db: Db) -> anyhow::Result<Engine> {
     let cursor_key = cursor_key(&db).await?;
     let catalog = Catalog::open(db.clone()).await?;
     let engine = Engine {
+        changes: Arc::new(Changes::new(db.clone())),
         db,
         catalog: Arc::new(catalog),
         cursor_key: Arc::new(cursor_key),

@@ -84,6 +84,11 @@ impl Node {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+        let tasks = self.tasks.clone();
+        let shutdown = async move {
+            shutdown.await;
+            tasks.drain();
+        };
         // `serve_with_incoming` loses TCP_NODELAY unless the stream sets it (45 ms a call).
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server = Server::builder()

@@ -8,6 +8,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    /// Ends what would go on for as long as anybody listens.
+    drain: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -28,8 +30,21 @@ impl Tasks {
         self.stop.clone()
     }
 
+    /// A token that is cancelled when the node takes no more calls and finishes those in flight:
+    /// endless streams end then, since the server waits for them.
+    #[must_use]
+    pub fn drain_token(&self) -> CancellationToken {
+        self.drain.clone()
+    }
+
+    /// Asks endless streams to end.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
     /// Asks every task to end and waits up to `grace`. False when some were still running.
     pub async fn shut_down(&self, grace: Duration) -> bool {
+        self.drain.cancel();
         self.stop.cancel();
         self.tracker.close();
         tokio::time::timeout(grace, self.tracker.wait())

@@ -80,7 +80,10 @@ impl Engine {
             })
             .await?;
         match created {
-            Some(cells) => self.answer(work, &schema, &cells),
+            Some(cells) => {
+                self.changes.wake();
+                self.answer(work, &schema, &cells)
+            }
             // Another call with the same key was first.
             None => match self.first_answer(work, &principal, key, &hash).await? {
                 Some(answer) => self.replay(work, object, &answer).await,

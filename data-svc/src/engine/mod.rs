@@ -3,6 +3,7 @@
 //!
 //! Invariant: no other code of this service touches an object's table.
 
+pub mod changes;
 pub mod expand;
 pub mod idempotency;
 pub mod introspect;
@@ -34,6 +35,8 @@ pub struct Engine {
     pub db: Db,
     /// The registry and its revisions.
     pub catalog: Arc<Catalog>,
+    /// What has changed, for those who follow.
+    pub changes: Arc<changes::Changes>,
     /// Signs cursors.
     pub cursor_key: Arc<CursorKey>,
 }

@@ -358,6 +358,7 @@ pub async fn load_data_set(
                 .boxed()
             })
             .await?;
+        engine.changes.wake();
         progress(count);
     }
     engine

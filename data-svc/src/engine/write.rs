@@ -72,6 +72,7 @@ impl Engine {
                 async move { apply_create(tx, &row, &change).await }.boxed()
             })
             .await?;
+        self.changes.wake();
         self.answer(work, &schema, &cells)
     }
 
@@ -186,6 +187,7 @@ impl Engine {
                 })
                 .await?;
             if let Some(after) = applied {
+                self.changes.wake();
                 return self.answer(work, &schema, &after);
             }
         }
@@ -291,6 +293,7 @@ impl Engine {
                 })
                 .await?;
             if deleted {
+                self.changes.wake();
                 return Ok(Deleted {
                     object: object.to_owned(),
                     id: id.to_owned(),

@@ -1,5 +1,6 @@
 //! The gRPC services: convert, call the engine, convert back.
 
+pub mod changes;
 pub mod metadata;
 pub mod principal;
 pub mod records;

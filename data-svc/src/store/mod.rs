@@ -3,6 +3,7 @@
 pub mod bind;
 pub mod condition;
 pub mod ddl;
+pub mod outbox;
 pub mod package;
 pub mod select;
 pub mod write;

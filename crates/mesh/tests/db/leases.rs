@@ -151,12 +151,12 @@ pub(crate) async fn another_takes_over(bed: &Bed) {
     let (db, other_db) = two(bed).await;
     let working = Arc::new(AtomicUsize::new(0));
     let mut stops = Vec::new();
-    let mut keepers = Vec::new();
+    let keepers = mesh::tasks::Tasks::default();
     for db in [&db, &other_db] {
         let (stop, working) = (CancellationToken::new(), Arc::clone(&working));
         let lease = Lease::new(db.clone(), "job", LONG);
         stops.push(stop.clone());
-        keepers.push(tokio::task::spawn(async move {
+        keepers.spawn(async move {
             let work = |_| async {
                 let others = working.fetch_add(1, Ordering::SeqCst);
                 assert_eq!(others, 0, "two hold the lease");
@@ -164,7 +164,7 @@ pub(crate) async fn another_takes_over(bed: &Bed) {
                 std::future::pending::<()>().await;
             };
             lease.keep(&stop, work).await;
-        }));
+        });
     }
     let mut fences = Vec::new();
     for stop in stops {
@@ -178,9 +178,7 @@ pub(crate) async fn another_takes_over(bed: &Bed) {
         fences.push(db.query_one(fence, |row| row.req_int(0)).await.unwrap());
         stop.cancel();
     }
-    for keeper in keepers {
-        soon(keeper).await.unwrap();
-    }
+    assert!(keepers.shut_down(Duration::from_secs(20)).await);
     assert_eq!(working.load(Ordering::SeqCst), 0);
     other_db.close().await;
 }

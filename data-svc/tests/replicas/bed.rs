@@ -1,0 +1,140 @@
+//! A database of its own for each test, and engines on it as replicas have them.
+
+use std::{future::Future, time::Duration};
+
+use data_svc::engine::Engine;
+use mesh::{
+    db::{Db, DbConfig, Statement},
+    tasks::Tasks,
+};
+use metadata::Package;
+use serde_json::{Value, json};
+
+/// Changes are kept so long.
+pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Runs a test on both databases: `both!(name, |bed| async move { … });`
+#[macro_export]
+macro_rules! both {
+    ($name:ident, $body:expr) => {
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let bed = $crate::bed::Bed::sqlite();
+                ($body)(&bed).await;
+                bed.end().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let Some(bed) = $crate::bed::Bed::postgres() else {
+                    eprintln!("skipped: TEST_POSTGRES_URL is not set");
+                    return;
+                };
+                ($body)(&bed).await;
+                bed.end().await;
+            }
+        }
+    };
+}
+
+/// A database, empty at first.
+pub(crate) struct Bed {
+    pub(crate) config: DbConfig,
+    pub(crate) tasks: Tasks,
+    _folder: tempfile::TempDir,
+}
+
+impl Bed {
+    pub(crate) fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite:{}", folder.path().join("data.db").display());
+        Self {
+            config: DbConfig::new(url),
+            tasks: Tasks::default(),
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn postgres() -> Option<Self> {
+        let url = std::env::var("TEST_POSTGRES_URL").ok()?;
+        let mut config = DbConfig::new(url);
+        config.schema = Some(format!("replicas_{}", mesh::id::new().to_lowercase()));
+        config.max_connections = 5;
+        Some(Self {
+            config,
+            tasks: Tasks::default(),
+            _folder: tempfile::tempdir().expect("a folder"),
+        })
+    }
+
+    pub(crate) async fn db(&self) -> Db {
+        Db::open(&self.config).await.expect("the database opens")
+    }
+
+    /// A replica's engine; nothing runs in the background yet.
+    pub(crate) async fn engine(&self) -> Engine {
+        let opened = data_svc::open_engine(self.db().await).await;
+        opened.expect("the engine opens")
+    }
+
+    /// A replica at work, with the package `app`.
+    pub(crate) async fn replica(&self) -> Engine {
+        let engine = self.engine().await;
+        let installed = engine.catalog.install(&[package(&app())]).await;
+        installed.expect("the app installs");
+        engine.changes.start(&self.tasks, WEEK);
+        engine
+    }
+
+    pub(crate) async fn end(self) {
+        assert!(self.tasks.shut_down(Duration::from_secs(20)).await);
+        if let Some(schema) = &self.config.schema {
+            let db = Db::open(&DbConfig::new(self.config.url.clone())).await;
+            let db = db.expect("the database opens");
+            let drop = Statement::new(format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).once();
+            db.execute(drop).await.expect("the schema goes");
+            db.close().await;
+        }
+    }
+}
+
+/// An app with one object.
+pub(crate) fn app() -> Value {
+    json!({
+        "manifest": {"id": "com.example.app", "version": "1.0.0", "name": "App"},
+        "objects": [{"name": "note", "sharingModel": "public_read_write", "fields": {
+            "text": {"type": "textarea", "maxLength": 4000000},
+            "place": {"type": "text"},
+        }}, {"name": "other", "sharingModel": "public_read_write", "fields": {
+            "text": {"type": "text"},
+        }}],
+    })
+}
+
+/// A package as it is read from an artifact.
+pub(crate) fn package(value: &Value) -> Package {
+    metadata::load_value(value.clone(), None).package
+}
+
+/// Waits for something, at most 20 seconds.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("it should have happened by now")
+}
+
+/// Asks again and again until the answer is there.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() -> F) -> T {
+    soon(async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}

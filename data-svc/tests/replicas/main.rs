@@ -1,0 +1,5 @@
+//! Several replicas of data-svc on one database, on SQLite always and on PostgreSQL where
+//! `TEST_POSTGRES_URL` names a server.
+
+mod bed;
+mod changes;
