@@ -6,6 +6,9 @@ use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
 use prost_reflect::{DescriptorPool, Value};
 
 const FILES: &[&str] = &[
+    "objectmesh/ai/v1/chat_service.proto",
+    "objectmesh/ai/v1/conversation_service.proto",
+    "objectmesh/ai/v1/pending_action_service.proto",
     "objectmesh/annotations/v1/annotations.proto",
     "objectmesh/auth/v1/auth_service.proto",
     "objectmesh/auth/v1/identity_service.proto",
@@ -15,6 +18,11 @@ const FILES: &[&str] = &[
     "objectmesh/data/v1/principal_service.proto",
     "objectmesh/data/v1/record_service.proto",
     "objectmesh/errors/v1/error_reason.proto",
+    "objectmesh/flow/v1/action_service.proto",
+    "objectmesh/flow/v1/approval_service.proto",
+    "objectmesh/flow/v1/email_service.proto",
+    "objectmesh/flow/v1/flow_service.proto",
+    "objectmesh/flow/v1/report_schedule_service.proto",
     "objectmesh/mesh/v1/describe_service.proto",
 ];
 

@@ -58,6 +58,10 @@ pub struct PeerUrls {
     pub auth: String,
     /// data-svc.
     pub data: String,
+    /// flow-svc.
+    pub flow: String,
+    /// ai-svc.
+    pub ai: String,
 }
 
 /// The session store.

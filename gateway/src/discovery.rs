@@ -24,6 +24,8 @@ struct Family {
     name: String,
     path: String,
     service: &'static str,
+    /// False while none of its routes has anything behind it.
+    implemented: bool,
 }
 
 impl Discovery {
@@ -31,6 +33,7 @@ impl Discovery {
         let families = families(table);
         let mut routes: Map<String, Value> = families
             .iter()
+            .filter(|family| family.implemented)
             .map(|family| (family.name.clone(), json!(family.path)))
             .collect();
         routes.insert("discovery".to_owned(), json!("/api/v1/discovery"));
@@ -48,7 +51,7 @@ impl Discovery {
             let routes = table.routes().iter();
             let enabled = routes
                 .into_iter()
-                .any(|route| route.pattern.contains(pattern));
+                .any(|route| route.entry.implemented && route.pattern.contains(pattern));
             json!({"enabled": enabled})
         };
         let document = json!({
@@ -90,9 +93,13 @@ impl Discovery {
         for family in &self.families {
             let status = statuses.iter().find(|(name, _)| *name == family.service);
             let status = status.map_or(Status::Unavailable, |(_, status)| *status);
+            let word = match (family.implemented, status) {
+                (false, Status::Available) => "stub",
+                _ => status.as_str(),
+            };
             let mut service = json!({
-                "enabled": true,
-                "status": status.as_str(),
+                "enabled": family.implemented,
+                "status": word,
                 "route": family.path,
                 "provider": family.service,
             });
@@ -143,6 +150,12 @@ fn families(table: &Table) -> Vec<Family> {
         if !seen.insert(segment.to_owned()) {
             continue;
         }
+        let prefix = format!("/api/v1/{segment}");
+        let implemented = table.routes().iter().any(|route| {
+            let rest = route.pattern.strip_prefix(&prefix);
+            route.entry.implemented
+                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
         families.push(Family {
             // The reference's clients look for this name.
             name: if segment == "meta" {
@@ -152,11 +165,13 @@ fn families(table: &Table) -> Vec<Family> {
             }
             .to_owned(),
             path: format!("/api/v1/{segment}"),
-            service: if route.package.starts_with("objectmesh.auth.") {
-                "auth-svc"
-            } else {
-                "data-svc"
+            service: match route.package.split('.').nth(1) {
+                Some("auth") => "auth-svc",
+                Some("flow") => "flow-svc",
+                Some("ai") => "ai-svc",
+                _ => "data-svc",
             },
+            implemented,
         });
     }
     families
@@ -177,6 +192,9 @@ fn endpoint(route: &Route) -> Value {
         "auth": "session",
         "tags": [segment(route)],
     });
+    if !route.entry.implemented {
+        endpoint["implemented"] = json!(false);
+    }
     match &route.entry.rule {
         Rule::Public(_) => endpoint["auth"] = json!("public"),
         Rule::Permission(key) => endpoint["permission"] = json!(key),

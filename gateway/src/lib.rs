@@ -40,14 +40,20 @@ pub struct Peers {
     pub auth: Link,
     /// data-svc: the packages `objectmesh.data.*`.
     pub data: Link,
+    /// flow-svc: the packages `objectmesh.flow.*`.
+    pub flow: Link,
+    /// ai-svc: the packages `objectmesh.ai.*`.
+    pub ai: Link,
 }
 
 impl Peers {
     /// Name, link and proto package of each.
-    fn all(&self) -> [(&'static str, &Link, &'static str); 2] {
+    fn all(&self) -> [(&'static str, &Link, &'static str); 4] {
         [
             ("auth-svc", &self.auth, "objectmesh.auth."),
             ("data-svc", &self.data, "objectmesh.data."),
+            ("flow-svc", &self.flow, "objectmesh.flow."),
+            ("ai-svc", &self.ai, "objectmesh.ai."),
         ]
     }
 }

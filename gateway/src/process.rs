@@ -19,6 +19,8 @@ pub async fn run(
     let peers = Peers {
         auth: Link::connect(&process.peers.auth)?,
         data: Link::connect(&process.peers.data)?,
+        flow: Link::connect(&process.peers.flow)?,
+        ai: Link::connect(&process.peers.ai)?,
     };
     let sessions = match process.redis.url.reveal() {
         "" => SessionStore::embedded(),

@@ -40,6 +40,22 @@ pub mod annotations {
     }
 }
 
+/// Models, chat, conversations, pending actions.
+pub mod ai {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("objectmesh.ai.v1");
+    }
+}
+
+/// Actions, flows, approvals, mail, report schedules.
+pub mod flow {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("objectmesh.flow.v1");
+    }
+}
+
 /// Sign-in, sessions, users, identity tokens.
 pub mod auth {
     /// Version 1.

@@ -40,6 +40,8 @@ pub struct Entry {
     pub scope: String,
     /// The longest a call may take.
     pub deadline: Duration,
+    /// False while nothing stands behind the RPC.
+    pub implemented: bool,
 }
 
 /// Reads the access table of every RPC: `/package.Service/Method` → [`Entry`].
@@ -83,6 +85,7 @@ pub fn access_table() -> anyhow::Result<HashMap<String, Entry>> {
                     rule,
                     scope,
                     deadline,
+                    implemented: !rest.not_implemented,
                 },
             );
         }
@@ -247,6 +250,12 @@ impl Guard {
             let caller = self.identify(entry, request.headers()).await?;
             if let Some(caller) = &caller {
                 admit(entry, &caller.identity)?;
+            }
+            if !entry.implemented {
+                let rpc = request.uri().path().trim_start_matches('/');
+                return Err(
+                    Error::new(Reason::NotImplemented, "This is not built yet").with("rpc", rpc)
+                );
             }
             request.extensions_mut().insert(Ctx { caller, ..ctx });
             let Ok(response) = inner.call(request).await;

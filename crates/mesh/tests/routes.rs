@@ -20,10 +20,15 @@ fn the_table_of_routes() {
             "" => String::new(),
             scope => format!(", scope {scope}"),
         };
+        let built = if route.entry.implemented {
+            ""
+        } else {
+            ", not built"
+        };
         let method = route.method.as_str();
         writeln!(
             text,
-            "{method:6} {}\n       {} → {}, {access}{scope}",
+            "{method:6} {}\n       {} → {}, {access}{scope}{built}",
             route.pattern,
             route.rpc.as_str().trim_start_matches('/'),
             route.status.as_u16(),

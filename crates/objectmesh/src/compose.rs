@@ -36,6 +36,10 @@ pub struct Mesh {
     pub auth: SocketAddr,
     /// Where data-svc serves gRPC.
     pub data: SocketAddr,
+    /// Where flow-svc serves gRPC.
+    pub flow: SocketAddr,
+    /// Where ai-svc serves gRPC.
+    pub ai: SocketAddr,
     /// auth-svc in this process.
     pub auth_link: Link,
     /// data-svc in this process.
@@ -83,10 +87,30 @@ impl Mesh {
             .context("auth-svc")?;
         auth_link.bind(auth.local());
 
+        let config = section::<flow_svc::File>(options, flow_svc::DEFAULTS)?.flow;
+        let peers = flow_svc::Peers {
+            auth: auth_link.clone(),
+        };
+        let flow = flow_svc::build(&config, peers, tasks.clone())
+            .await
+            .context("flow-svc")?;
+        let config = section::<ai_svc::File>(options, ai_svc::DEFAULTS)?.ai;
+        let peers = ai_svc::Peers {
+            auth: auth_link.clone(),
+        };
+        let ai = ai_svc::build(&config, peers, tasks.clone())
+            .await
+            .context("ai-svc")?;
+        let (flow_link, ai_link) = (Link::unbound(), Link::unbound());
+        flow_link.bind(flow.local());
+        ai_link.bind(ai.local());
+
         let config = gateway_config(options)?;
         let peers = gateway::Peers {
             auth: auth_link.clone(),
             data: data_link.clone(),
+            flow: flow_link,
+            ai: ai_link,
         };
         let gateway = gateway::build(config, peers, sessions, tasks.clone()).context("gateway")?;
 
@@ -96,11 +120,14 @@ impl Mesh {
             port => SocketAddr::new(options.listen.ip(), port.saturating_add(offset)),
         };
         let (auth_listener, data_listener) = (bind(next(1)).await?, bind(next(2)).await?);
+        let (flow_listener, ai_listener) = (bind(next(3)).await?, bind(next(4)).await?);
         let stop = CancellationToken::new();
         let mut mesh = Self {
             rest: rest.local_addr()?,
             auth: auth_listener.local_addr()?,
             data: data_listener.local_addr()?,
+            flow: flow_listener.local_addr()?,
+            ai: ai_listener.local_addr()?,
             auth_link,
             data_link,
             engine: data.engine,
@@ -112,8 +139,14 @@ impl Mesh {
             .spawn(gateway.serve(rest, stop.clone().cancelled_owned()));
         mesh.servers
             .spawn(auth.serve(auth_listener, stop.clone().cancelled_owned()));
+        mesh.servers.spawn(
+            data.node
+                .serve(data_listener, stop.clone().cancelled_owned()),
+        );
         mesh.servers
-            .spawn(data.node.serve(data_listener, stop.cancelled_owned()));
+            .spawn(flow.serve(flow_listener, stop.clone().cancelled_owned()));
+        mesh.servers
+            .spawn(ai.serve(ai_listener, stop.cancelled_owned()));
         Ok(mesh)
     }
 
@@ -182,6 +215,11 @@ pub fn data_config(options: &Options) -> anyhow::Result<data_svc::Config> {
     (config.db.url, config.db.schema) = database(options, "data");
     config.reflection = true;
     Ok(config)
+}
+
+/// The configuration of a service that keeps nothing.
+fn section<T: serde::de::DeserializeOwned>(options: &Options, defaults: &str) -> anyhow::Result<T> {
+    mesh::config::load(defaults, None, options.environment.iter().cloned())
 }
 
 fn auth_config(options: &Options) -> anyhow::Result<auth_svc::Config> {

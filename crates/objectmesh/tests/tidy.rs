@@ -12,17 +12,19 @@ const LINES_MAX: usize = 600;
 const LONG_FILES: [&str; 0] = [];
 
 /// Which of our crates each crate may use; a service never uses another service.
-const GRAPH: [(&str, &[&str]); 7] = [
+const GRAPH: [(&str, &[&str]); 9] = [
     ("proto", &[]),
     ("metadata", &[]),
     ("mesh", &["proto", "metadata"]),
     ("gateway", &["proto", "metadata", "mesh"]),
     ("auth-svc", &["proto", "metadata", "mesh"]),
     ("data-svc", &["proto", "metadata", "mesh"]),
+    ("flow-svc", &["proto", "metadata", "mesh"]),
+    ("ai-svc", &["proto", "metadata", "mesh"]),
     (
         "objectmesh",
         &[
-            "proto", "metadata", "mesh", "gateway", "auth-svc", "data-svc",
+            "proto", "metadata", "mesh", "gateway", "auth-svc", "data-svc", "flow-svc", "ai-svc",
         ],
     ),
 ];

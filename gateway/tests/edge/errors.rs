@@ -68,13 +68,13 @@ async fn what_is_unexpected_says_nothing_and_the_connection_lives_on() {
 
 #[tokio::test]
 async fn a_peer_that_is_not_there_is_503() {
-    let auth = fakes::peers().await.auth;
+    let peers = fakes::peers().await;
     // A port that was free a moment ago and is closed again.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
     let data = Link::connect(&uri).unwrap();
-    let edge = start_with(Config::default(), Peers { auth, data }).await;
+    let edge = start_with(Config::default(), Peers { data, ..peers }).await;
     let got = edge.get("/api/v1/data/lead").await;
     got.refused(503, "SERVICE_UNAVAILABLE");
     let peers = Peers {
@@ -89,12 +89,12 @@ async fn a_peer_that_is_not_there_is_503() {
 
 #[tokio::test]
 async fn a_peer_over_a_socket_answers_the_same() {
-    let auth = fakes::peers().await.auth;
-    let node = fakes::data_node(&auth).await;
+    let peers = fakes::peers().await;
+    let node = fakes::data_node(&peers.auth).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let data = Link::connect(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     let serving = node.serve(listener, std::future::pending());
-    let edge = start_with(Config::default(), Peers { auth, data }).await;
+    let edge = start_with(Config::default(), Peers { data, ..peers }).await;
     edge.spawn(async move {
         let _ = serving.await;
     });

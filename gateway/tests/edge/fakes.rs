@@ -49,7 +49,16 @@ pub(crate) async fn peers() -> gateway::Peers {
     let routes =
         Routes::new(RecordServiceServer::new(Fake)).add_service(MetadataServiceServer::new(Fake));
     data.bind(node("data-svc", routes, &auth).await.local());
-    gateway::Peers { auth, data }
+    let (flow, ai) = (Link::unbound(), Link::unbound());
+    let nothing = Routes::default;
+    flow.bind(node("flow-svc", nothing(), &auth).await.local());
+    ai.bind(node("ai-svc", nothing(), &auth).await.local());
+    gateway::Peers {
+        auth,
+        data,
+        flow,
+        ai,
+    }
 }
 
 /// A data-svc on a socket, for what only happens between processes.

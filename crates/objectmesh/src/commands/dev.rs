@@ -164,6 +164,8 @@ fn welcome(
     writeln!(out, "REST   {}", mesh.base_url())?;
     writeln!(out, "gRPC   data-svc http://{}", mesh.data)?;
     writeln!(out, "gRPC   auth-svc http://{}", mesh.auth)?;
+    writeln!(out, "gRPC   flow-svc http://{}", mesh.flow)?;
+    writeln!(out, "gRPC   ai-svc   http://{}", mesh.ai)?;
     if let Some(token) = token {
         writeln!(out, "users  (password {})", people::PASSWORD)?;
         for user in demo::users() {

@@ -24,6 +24,10 @@ pub enum Service {
     Data,
     /// Users, sessions and identity tokens.
     Auth,
+    /// Actions, flows, approvals, schedules, mail.
+    Flow,
+    /// Models, chat, conversations, agents.
+    Ai,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -38,6 +42,8 @@ pub async fn run(serve: Serve) -> anyhow::Result<()> {
             let process = auth_svc::process::load(file, std::env::vars())?;
             auth_svc::process::run(process, shutdown_signal()).await
         }
+        Service::Flow => flow_svc::process::run(file, std::env::vars(), shutdown_signal()).await,
+        Service::Ai => ai_svc::process::run(file, std::env::vars(), shutdown_signal()).await,
         Service::Gateway => gateway::process::run(file, std::env::vars(), shutdown_signal()).await,
     }
 }

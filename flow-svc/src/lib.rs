@@ -1,0 +1,39 @@
+//! flow-svc: actions, flows, approvals, schedules, mail.
+//!
+//! Its contract stands (`proto/objectmesh/flow/v1`) and its guard admits calls; what is not built yet
+//! is marked so in the contract, and the guard answers it with NOT_IMPLEMENTED.
+
+mod config;
+pub mod process;
+
+use std::sync::Arc;
+
+use mesh::{
+    Link, Node,
+    guard::Guard,
+    resolver::{Door, Resolver},
+    tasks::Tasks,
+};
+use tonic::service::Routes;
+
+pub use config::{Config, DEFAULTS, File, PeerUris};
+
+/// Name of the service.
+pub const NAME: &str = "flow-svc";
+
+/// The services that flow-svc calls.
+pub struct Peers {
+    /// auth-svc, for identity tokens.
+    pub auth: Link,
+}
+
+/// Builds the node. Binds no socket and calls no peer.
+///
+/// # Errors
+/// When the descriptors cannot be read.
+pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Node> {
+    let resolver = Resolver::new(Door::Service, peers.auth, None);
+    let guard = Guard::new(NAME, resolver, config.reflection)?;
+    // It holds no metadata yet.
+    Node::new(NAME, Routes::default(), guard, tasks, Arc::new(|| 0)).await
+}

@@ -1,0 +1,17 @@
+//! flow-svc alone: `flow-svc [CONFIG_FILE]`.
+
+use std::path::PathBuf;
+
+use mesh::telemetry;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    telemetry::init(telemetry::LogFormat::Json, "info");
+    let file = std::env::args_os().nth(1).map(PathBuf::from);
+    flow_svc::process::run(
+        file.as_deref(),
+        std::env::vars(),
+        mesh::node::shutdown_signal(),
+    )
+    .await
+}
