@@ -17,6 +17,10 @@ pub const RECORDS: &str = "objectmesh-records";
 /// Metadata in which the gateway hands on the client's address, as the trusted-proxy rule has it.
 pub const CLIENT_ADDRESS: &str = "objectmesh-client-address";
 
+/// What a call to another service gets less than is left, so that the inner hop answers first: it
+/// knows what it was waiting for.
+pub const HOP_MARGIN: Duration = Duration::from_millis(20);
+
 /// The caller of a verified request, put into the request by the guard.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -79,7 +83,7 @@ impl Ctx {
     #[must_use]
     pub fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
-        request.set_timeout(self.remaining());
+        request.set_timeout(self.remaining().saturating_sub(HOP_MARGIN));
         if let Some(caller) = &self.caller {
             set_bearer(&mut request, &caller.token);
         }

@@ -234,8 +234,8 @@ impl Guard {
             }
             return Err(Error::new(Reason::NotImplemented, "No such RPC"));
         };
-        let limit =
-            grpc_timeout(&request).map_or(entry.deadline, |asked| asked.min(entry.deadline));
+        let limit = grpc_timeout(request.headers())
+            .map_or(entry.deadline, |asked| asked.min(entry.deadline));
         let ctx = Ctx {
             caller: None,
             deadline: Instant::now() + limit,
@@ -335,8 +335,8 @@ fn client_program(user_agent: &str) -> &str {
 }
 
 /// The caller's deadline (gRPC over HTTP/2, "Timeout").
-fn grpc_timeout(request: &http::Request<Body>) -> Option<Duration> {
-    let text = header(request, "grpc-timeout")?;
+pub(crate) fn grpc_timeout(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = number.parse().ok()?;
     Some(match unit {
