@@ -31,20 +31,24 @@ const SHOWN: usize = 40;
 pub(crate) enum Service {
     Auth,
     Data,
+    Flow,
+    Ai,
     Gateway,
 }
 
 impl Service {
     /// All, in the order in which they are started.
-    pub(crate) const ALL: [Self; 3] = [Self::Auth, Self::Data, Self::Gateway];
+    pub(crate) const ALL: [Self; 5] = [Self::Auth, Self::Data, Self::Flow, Self::Ai, Self::Gateway];
     /// Those that others call.
-    pub(crate) const CALLED: [Self; 2] = [Self::Auth, Self::Data];
+    pub(crate) const CALLED: [Self; 4] = [Self::Auth, Self::Data, Self::Flow, Self::Ai];
 
     /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Auth => "auth",
             Self::Data => "data",
+            Self::Flow => "flow",
+            Self::Ai => "ai",
             Self::Gateway => "gateway",
         }
     }
