@@ -50,7 +50,7 @@ pub struct Peers {
 /// # Errors
 /// Names every problem of the configuration; when the database cannot be opened or migrated.
 pub async fn build(
-    config: Config,
+    mut config: Config,
     peers: Peers,
     sessions: SessionStore,
     tasks: Tasks,
@@ -61,6 +61,7 @@ pub async fn build(
         "configuration of auth-svc: {}",
         problems.join("; ")
     );
+    config.db.service = NAME;
     let db = Db::open(&config.db)
         .await
         .context("the database of auth-svc")?;

@@ -95,7 +95,6 @@ pub async fn run(
     process: Process,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    telemetry::init(telemetry::LogFormat::Json, "info");
     let sessions = match &process.redis.url {
         Some(url) => SessionStore::redis(url.reveal())
             .await

@@ -59,6 +59,7 @@ impl DbSection {
     #[must_use]
     pub fn to_db_config(&self) -> DbConfig {
         DbConfig {
+            service: crate::NAME,
             url: self.url.clone(),
             schema: Some(self.schema.clone()),
             readers: self.readers,

@@ -35,6 +35,9 @@ use crate::{
     registry::packages::Catalog,
 };
 
+/// Name of the service.
+pub const NAME: &str = "data-svc";
+
 /// The engine's own tables.
 const MIGRATIONS: &[Migration] = &[
     Migration {
@@ -74,7 +77,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let db = Db::open(&config.db.to_db_config()).await?;
     let engine = open_engine(db).await?;
     let resolver = Resolver::new(Door::Service, peers.auth, None);
-    let guard = Guard::new("data-svc", resolver, config.reflection)?;
+    let guard = Guard::new(NAME, resolver, config.reflection)?;
     let message_max = mesh::node::MESSAGE_MAX;
     let records = RecordServiceServer::new(grpc::records::Records {
         engine: engine.clone(),
@@ -97,7 +100,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         .add_service(principals);
     let catalog = Arc::clone(&engine.catalog);
     let revision = Arc::new(move || catalog.current().revision);
-    let node = Node::new("data-svc", routes, guard, tasks, revision).await?;
+    let node = Node::new(NAME, routes, guard, tasks, revision).await?;
     Ok(Service { node, engine })
 }
 

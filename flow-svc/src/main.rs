@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 
-use mesh::telemetry;
+use mesh::telemetry::{self, LogFormat, Settings};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init(telemetry::LogFormat::Json, "info");
     let file = std::env::args_os().nth(1).map(PathBuf::from);
-    flow_svc::process::run(
+    let settings = Settings::load(file.as_deref(), std::env::vars())?;
+    telemetry::start(flow_svc::NAME, LogFormat::Json, "info", &settings)?;
+    let ended = flow_svc::process::run(
         file.as_deref(),
         std::env::vars(),
         mesh::node::shutdown_signal(),
     )
-    .await
+    .await;
+    telemetry::shut_down().await;
+    ended
 }

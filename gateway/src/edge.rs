@@ -10,11 +10,13 @@ use http::{
 };
 use mesh::{
     Ctx, Error, Link, clock,
-    ctx::{Caller, REQUEST_ID},
+    ctx::{self, Caller, REQUEST_ID},
     error::Reason,
     guard,
+    identity::Identity,
     resolver::Resolver,
     route::{self, Match, Route, Table, Vars},
+    telemetry::{Served, Trace},
 };
 use proto::annotations::v1::access::Rule;
 use tokio::time::{Instant, timeout_at};
@@ -104,9 +106,26 @@ impl Edge {
             Err(_) => "unmatched".into(),
         };
         // Trace: one span a request, around everything that may log.
-        let span = tracing::info_span!("request", request.id = &*asked.id, http.route = &*label);
+        let served = Served::http(
+            "gateway",
+            probes::method_label(&asked.parts.method),
+            &label,
+            &asked.id,
+            &asked.parts.headers,
+        );
+        let span = served.span().clone();
+        let trace = served.trace().cloned();
+        let mut answering = Answering {
+            method: &asked.parts.method,
+            route: &label,
+            served,
+            started,
+            user: None,
+            answered: false,
+        };
         // Catch panic: it ends this request only; else the connection would die unanswered.
-        let outcome = AssertUnwindSafe(self.admit(&asked, target, body))
+        let work = self.admit(&asked, target, body, trace.clone(), &mut answering.user);
+        let outcome = AssertUnwindSafe(ctx::serving(asked.id.clone(), trace, work))
             .catch_unwind()
             .instrument(span.clone())
             .await;
@@ -122,18 +141,8 @@ impl Edge {
         // CORS: browsers may read an answer, also a failure, only when it says so.
         cors::mark(response.headers_mut(), asked.origin.clone());
         protect(response.headers_mut(), &asked.id);
-        // Metrics: last, so that they count what was really answered.
-        let took = started.elapsed();
-        probes::count(&asked.parts.method, &label, response.status(), took);
-        span.in_scope(|| {
-            let (status, duration_ms) = (response.status().as_u16(), took.as_secs_f64() * 1e3);
-            tracing::debug!(
-                http.method = asked.parts.method.as_str(),
-                http.status = status,
-                duration_ms,
-                "request answered"
-            );
-        });
+        // Metrics and log: last, so that they tell what was really answered.
+        answering.answered(response.status().as_u16());
         response
     }
 
@@ -143,6 +152,8 @@ impl Edge {
         asked: &Asked,
         target: Result<Target<'_, '_>, Refusal>,
         body: B,
+        trace: Option<Trace>,
+        user: &mut Option<Arc<Identity>>,
     ) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body,
@@ -171,12 +182,13 @@ impl Edge {
             let public = matches!(route.entry.rule, Rule::Public(_));
             let (credential, caller) =
                 gate::authenticate(&self.resolver, &parts.headers, public).await?;
+            *user = caller.as_ref().map(|caller| caller.identity.clone());
             // (Rate limit by caller goes here.)
             // Origin: a cookie travels by itself, so a change must come from a trusted page.
             if caller.is_some() {
                 gate::check_origin(&self.origins, parts, credential.as_ref())?;
             }
-            let ctx = self.context(asked, caller, limit);
+            let ctx = self.context(asked, caller, limit, trace);
             // Body: its size and media type, from here on, so that strangers send nothing.
             let body = body::read(route, &parts.headers, body, asked.started + limit).await?;
             let response = self.transcode(route, &vars, parts, &body, &ctx).await?;
@@ -283,17 +295,76 @@ impl Edge {
     }
 
     /// What goes with the call. Nothing of the client's headers does but what is named here.
-    fn context(&self, asked: &Asked, caller: Option<Caller>, limit: Duration) -> Ctx {
+    fn context(
+        &self,
+        asked: &Asked,
+        caller: Option<Caller>,
+        limit: Duration,
+        trace: Option<Trace>,
+    ) -> Ctx {
         let headers = &asked.parts.headers;
         let user_agent = headers.get(header::USER_AGENT);
         Ctx {
             caller,
             deadline: (asked.started + limit).into_std(),
             request_id: asked.id.clone(),
+            trace,
             now: clock::now(),
             records_as_json: true,
             client_address: Some(self.proxies.client(asked.peer, headers).to_string()),
             user_agent: user_agent.and_then(|text| Some(text.to_str().ok()?.to_owned())),
+        }
+    }
+}
+
+/// A request that is being answered; told when it is, or when its client has gone away.
+struct Answering<'a> {
+    method: &'a Method,
+    route: &'a Arc<str>,
+    served: Served,
+    started: Instant,
+    user: Option<Arc<Identity>>,
+    answered: bool,
+}
+
+/// Status of a request whose client went away before it was answered; nobody ever receives it.
+const CLIENT_GONE: u16 = 499;
+
+impl Answering<'_> {
+    fn answered(mut self, status: u16) {
+        self.answered = true;
+        self.tell(status);
+    }
+
+    fn tell(&self, status: u16) {
+        let took = self.started.elapsed();
+        probes::count(self.method, self.route, status, took);
+        let user = self.user.as_deref().map(|identity| &*identity.subject);
+        self.served.http_ended(status, user);
+        let message = if self.answered {
+            "request answered"
+        } else {
+            "the client went away"
+        };
+        let duration_ms = took.as_secs_f64() * 1e3;
+        // Probes and scrapes come every few seconds and tell nothing.
+        let probe = matches!(&**self.route, "/health" | "/ready" | "/metrics") && status < 400;
+        self.served.span().in_scope(|| match probe {
+            true => tracing::debug!(http.response.status_code = status, duration_ms, message),
+            false => tracing::info!(
+                http.response.status_code = status,
+                duration_ms,
+                user.id = user,
+                message
+            ),
+        });
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.tell(CLIENT_GONE);
         }
     }
 }

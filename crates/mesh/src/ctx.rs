@@ -1,6 +1,7 @@
 //! What every call carries beside its message: who asks, how long it may take, and its request id.
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -8,7 +9,7 @@ use std::{
 use time::OffsetDateTime;
 use tonic::metadata::MetadataValue;
 
-use crate::{Error, Result, clock, identity::Identity};
+use crate::{Error, Result, clock, identity::Identity, telemetry::Trace};
 
 /// Metadata and header name of the request id.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -39,6 +40,8 @@ pub struct Ctx {
     pub deadline: Instant,
     /// The request id, the same on every hop.
     pub request_id: Arc<str>,
+    /// The place in a trace that the calls made for this one hang on.
+    pub trace: Option<Trace>,
     /// The moment that counts as now for this call.
     pub now: OffsetDateTime,
     /// Whether the caller asked for records as JSON text.
@@ -90,25 +93,67 @@ impl Ctx {
         if let Ok(id) = MetadataValue::try_from(&*self.request_id) {
             request.metadata_mut().insert(REQUEST_ID, id);
         }
+        if let Some(trace) = &self.trace {
+            trace.write(request.metadata_mut().as_mut());
+        }
         request
             .metadata_mut()
             .insert(RECORDS, MetadataValue::from_static("json"));
         request
     }
 
-    /// A context for work that no request asked for.
+    /// A context for work that no request asked for. It belongs to the trace of the current span,
+    /// if that is recorded.
     #[must_use]
     pub fn background(caller: Option<Caller>, limit: Duration) -> Self {
         Self {
             caller,
             deadline: Instant::now() + limit,
             request_id: crate::id::new().into(),
+            trace: Trace::current(),
             now: clock::now(),
             records_as_json: true,
             client_address: None,
             user_agent: None,
         }
     }
+}
+
+/// What every call made while a request is served says of it, also one that is made before there
+/// is a [`Ctx`], like the exchange of a credential.
+#[derive(Clone, Debug)]
+struct Served {
+    request_id: Arc<str>,
+    trace: Option<Trace>,
+}
+
+tokio::task_local! {
+    static SERVED: Served;
+}
+
+/// Runs `work` as part of that request.
+pub fn serving<F: Future>(
+    request_id: Arc<str>,
+    trace: Option<Trace>,
+    work: F,
+) -> impl Future<Output = F::Output> {
+    SERVED.scope(Served { request_id, trace }, work)
+}
+
+/// Says in a call's headers which request it is part of, unless they say so already.
+pub(crate) fn name_request(headers: &mut http::HeaderMap) {
+    if headers.contains_key(REQUEST_ID) {
+        return;
+    }
+    // Outside of any request there is nothing to say.
+    let _named = SERVED.try_with(|served| {
+        if let Ok(id) = http::HeaderValue::try_from(&*served.request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        if let Some(trace) = &served.trace {
+            trace.write(headers);
+        }
+    });
 }
 
 /// Puts a token into `authorization`.

@@ -22,10 +22,11 @@ use tracing::Instrument as _;
 
 use crate::{
     Ctx, Error, Result, clock,
-    ctx::{CLIENT_ADDRESS, RECORDS, REQUEST_ID},
+    ctx::{self, CLIENT_ADDRESS, RECORDS, REQUEST_ID},
     error::Reason,
     identity::{Identity, Kind},
     resolver::{Credential, Resolver},
+    telemetry::{Served, Trace},
 };
 
 /// Deadline of an RPC whose `rest` option states none.
@@ -182,14 +183,28 @@ impl Guard {
     {
         let started = Instant::now();
         let rpc = request.uri().path().trim_start_matches('/').to_owned();
-        let span = tracing::info_span!(
-            "rpc",
-            rpc.method = rpc,
-            service.name = self.inner.service,
-            request.id = header(&request, REQUEST_ID).unwrap_or_default(),
-        );
+        let request_id: Arc<str> =
+            header(&request, REQUEST_ID).map_or_else(|| crate::id::new().into(), Into::into);
+        let served = Served::rpc(self.inner.service, &rpc, &request_id, request.headers());
+        let span = served.span().clone();
+        let trace = served.trace().cloned();
+        let mut answering = Answering {
+            guard: &self,
+            rpc: &rpc,
+            served,
+            started,
+            user: None,
+            answered: false,
+        };
         // A panic ends this request only; in process it would take the whole HTTP connection along.
-        let answer = AssertUnwindSafe(self.admit_and_call(inner, request))
+        let work = self.admit_and_call(
+            inner,
+            request,
+            request_id.clone(),
+            trace.clone(),
+            &mut answering.user,
+        );
+        let answer = AssertUnwindSafe(ctx::serving(request_id, trace, work))
             .catch_unwind()
             .instrument(span.clone())
             .await;
@@ -203,18 +218,7 @@ impl Guard {
         };
         let code =
             Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-        let took = started.elapsed();
-        let (rpc, code) = (rpc_label(&self.inner.access, &rpc), code_label(code));
-        metrics::counter!("objectmesh_rpc_total", "rpc" => rpc.clone(), "code" => code)
-            .increment(1);
-        metrics::histogram!("objectmesh_rpc_duration_seconds", "rpc" => rpc).record(took);
-        span.in_scope(|| {
-            tracing::debug!(
-                code,
-                duration_ms = took.as_secs_f64() * 1e3,
-                "call answered"
-            );
-        });
+        answering.answered(code);
         Ok(response)
     }
 
@@ -222,6 +226,9 @@ impl Guard {
         &self,
         mut inner: S,
         mut request: http::Request<Body>,
+        request_id: Arc<str>,
+        trace: Option<Trace>,
+        user: &mut Option<Arc<Identity>>,
     ) -> Result<http::Response<Body>>
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
@@ -239,8 +246,8 @@ impl Guard {
         let ctx = Ctx {
             caller: None,
             deadline: Instant::now() + limit,
-            request_id: header(&request, REQUEST_ID)
-                .map_or_else(|| crate::id::new().into(), Into::into),
+            request_id,
+            trace,
             now: clock::now(),
             records_as_json: header(&request, RECORDS) == Some("json"),
             client_address: header(&request, CLIENT_ADDRESS).map(str::to_owned),
@@ -249,6 +256,7 @@ impl Guard {
         let work = async {
             let caller = self.identify(entry, request.headers()).await?;
             if let Some(caller) = &caller {
+                *user = Some(caller.identity.clone());
                 admit(entry, &caller.identity)?;
             }
             if !entry.implemented {
@@ -295,6 +303,74 @@ impl Guard {
         path.starts_with("/grpc.health.v1.Health/")
             || (self.inner.reflection && path.starts_with("/grpc.reflection."))
     }
+}
+
+/// A call that is being answered; told when it is, or when its caller has gone away.
+struct Answering<'g> {
+    guard: &'g Guard,
+    rpc: &'g str,
+    served: Served,
+    started: Instant,
+    user: Option<Arc<Identity>>,
+    answered: bool,
+}
+
+impl Answering<'_> {
+    fn answered(mut self, code: Code) {
+        self.answered = true;
+        self.tell(code);
+    }
+
+    fn tell(&self, code: Code) {
+        let took = self.started.elapsed();
+        let (label, name) = (
+            rpc_label(&self.guard.inner.access, self.rpc),
+            code_label(code),
+        );
+        metrics::counter!("objectmesh_rpc_total", "rpc" => label.clone(), "code" => name)
+            .increment(1);
+        metrics::histogram!("objectmesh_rpc_duration_seconds", "rpc" => label).record(took);
+        let user = self.user.as_deref().map(|identity| &*identity.subject);
+        self.served.rpc_ended(name, user, is_ours(code));
+        let message = if self.answered {
+            "call answered"
+        } else {
+            "the caller went away"
+        };
+        let duration_ms = took.as_secs_f64() * 1e3;
+        // Probes come every few seconds and tell nothing.
+        let probe = self.rpc.starts_with("grpc.health.") && code == Code::Ok;
+        self.served.span().in_scope(|| match probe {
+            true => tracing::debug!(rpc.response.status_code = name, duration_ms, message),
+            false => tracing::info!(
+                rpc.response.status_code = name,
+                duration_ms,
+                user.id = user,
+                message
+            ),
+        });
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.tell(Code::Cancelled);
+        }
+    }
+}
+
+/// Whether an RPC that ended so failed by its server's fault.
+fn is_ours(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// Whether the identity may call the RPC.

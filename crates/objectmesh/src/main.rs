@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use mesh::telemetry::{self, LogFormat};
+use mesh::telemetry::{self, LogFormat, Settings};
 use objectmesh::commands::{
     dev::{self, Dev},
     migrate::{self, Migrate},
@@ -34,7 +34,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    let ended = run(Cli::parse()).await;
+    telemetry::shut_down().await;
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -50,11 +52,13 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
     let filter = |default: &str| std::env::var("RUST_LOG").unwrap_or_else(|_| default.to_owned());
     match cli.command {
         Command::Dev(command) => {
-            telemetry::init(LogFormat::Text, &filter("warn"));
+            let settings = Settings::load(None, std::env::vars())?;
+            telemetry::start("objectmesh", LogFormat::Text, "warn", &settings)?;
             dev::run(command).await?;
         }
         Command::Serve(command) => {
-            telemetry::init(LogFormat::Json, &filter("info"));
+            let settings = Settings::load(command.config.as_deref(), std::env::vars())?;
+            telemetry::start(command.service.name(), LogFormat::Json, "info", &settings)?;
             serve::run(command).await?;
         }
         Command::Migrate(command) => {

@@ -106,6 +106,27 @@ impl DbError {
         Self::Unavailable(Arc::from(Box::<dyn Error + Send + Sync>::from(reason)))
     }
 
+    /// The refusal's kind in one word, for metrics and traces.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Unique { .. } => "unique",
+            Self::NotNull { .. } => "not_null",
+            Self::Check { .. } => "check",
+            Self::ForeignKey { .. } => "foreign_key",
+            Self::Serialization => "serialization",
+            Self::Unavailable(_) => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Decode { .. } => "decode",
+            Self::Value(_) => "value",
+            Self::NoRow => "no_row",
+            Self::Panicked => "panicked",
+            Self::Unfinished => "unfinished",
+            Self::Sql(_) => "sql",
+            Self::Migration { .. } => "migration",
+            Self::Config(_) => "config",
+        }
+    }
+
     /// Whether the statement was refused by the database itself, which on PostgreSQL ends the
     /// transaction; false for faults noticed on our side.
     pub(super) fn spoils_transaction(&self) -> bool {

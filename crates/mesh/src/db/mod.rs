@@ -35,6 +35,8 @@ pub use self::{
     value::{ColumnType, Dialect, Statement, Value},
 };
 
+use crate::telemetry;
+
 // The futures of PostgreSQL's driver are ten times as large as SQLite's, so they are boxed here:
 // every caller's future would otherwise be as large, on SQLite too.
 
@@ -51,6 +53,9 @@ pub enum Db {
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DbConfig {
+    /// The service whose database it is, named in traces and metrics.
+    #[serde(skip)]
+    pub service: &'static str,
     /// `sqlite:<path>`, or `postgres://user:password@host:port/database`.
     pub url: String,
     /// PostgreSQL: the schema that unqualified names mean, created if missing. Made of `a-z`,
@@ -74,6 +79,7 @@ impl Default for DbConfig {
     /// Names no database: the URL is still to be set.
     fn default() -> Self {
         Self {
+            service: "",
             url: String::new(),
             schema: None,
             readers: 4,
@@ -123,7 +129,7 @@ impl Db {
                 return Err(DbError::Config("a SQLite URL names a file: sqlite:<path>"));
             }
             let timeout = config.statement_timeout;
-            return Sqlite::open(path.into(), config.readers, timeout)
+            return Sqlite::open(path.into(), config.service, config.readers, timeout)
                 .await
                 .map(Self::Sqlite);
         }
@@ -141,6 +147,13 @@ impl Db {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
             Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    fn service(&self) -> &'static str {
+        match self {
+            Self::Sqlite(db) => db.service(),
+            Self::Postgres(db) => db.service(),
         }
     }
 
@@ -205,10 +218,13 @@ impl Db {
         F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
         T: Send + 'static,
     {
-        match self {
+        let span = telemetry::statement(self.service(), self.dialect(), &statement.sql);
+        let done = match self {
             Self::Sqlite(db) => db.rows(statement, limit, map).await,
             Self::Postgres(db) => Box::pin(db.rows(statement, limit, map)).await,
-        }
+        };
+        telemetry::ended(&span, &done);
+        done
     }
 
     /// Runs several statements on one snapshot, in which nothing can be changed. The job awaits
@@ -273,7 +289,12 @@ impl Db {
                 })
                 .await
             }
-            Self::Postgres(db) => Box::pin(db.execute(statement)).await,
+            Self::Postgres(db) => {
+                let span = telemetry::statement(db.service(), Dialect::Postgres, &statement.sql);
+                let done = Box::pin(db.execute(statement)).await;
+                telemetry::ended(&span, &done);
+                done
+            }
         }
     }
 

@@ -11,9 +11,10 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::{
-    DbConfig, DbError, Retry, Row, Statement, Tx,
+    DbConfig, DbError, Dialect, Retry, Row, Statement, Tx,
     pg_tx::{self, PgTx},
 };
+use crate::telemetry;
 
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 256;
@@ -30,6 +31,7 @@ const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// A PostgreSQL database, opened.
 #[derive(Clone)]
 pub struct Postgres {
+    service: &'static str,
     pool: PgPool,
     /// Writes under way, which outlive the callers that asked for them.
     writes: TaskTracker,
@@ -76,10 +78,15 @@ impl Postgres {
             .connect_with(options)
             .await?;
         Ok(Self {
+            service: config.service,
             pool,
             writes: TaskTracker::new(),
             patience: config.statement_timeout,
         })
+    }
+
+    pub(super) fn service(&self) -> &'static str {
+        self.service
     }
 
     pub(super) async fn rows<T, F>(
@@ -127,9 +134,9 @@ impl Postgres {
         T: Send,
         E: From<DbError> + Send,
     {
-        let mut conn = self.acquire().await?;
-        conn.begin(READ).await?;
-        attempt(&mut Tx::postgres(conn), &mut job).await
+        let conn = self.begin(READ).await?;
+        let mut tx = Tx::postgres(conn, self.service);
+        attempt(&mut tx, self.service, &mut job).await
     }
 
     pub(super) async fn write<T, E, F>(&self, mut job: F) -> Result<T, E>
@@ -139,14 +146,14 @@ impl Postgres {
         E: From<DbError> + Retry + Send + 'static,
     {
         // Taken here, so that a caller that goes away while all connections are busy asks nothing.
-        let mut conn = self.acquire().await?;
-        conn.begin(WRITE).await?;
+        let conn = self.begin(WRITE).await?;
+        let service = self.service;
         // A task of its own, because a caller that goes away must not stop a write half way.
         let run = async move {
-            let mut tx = Tx::postgres(conn);
+            let mut tx = Tx::postgres(conn, service);
             let mut tries = 1;
             loop {
-                let done = attempt(&mut tx, &mut job).await;
+                let done = attempt(&mut tx, service, &mut job).await;
                 match &done {
                     Err(error) if tries < ATTEMPTS && error.is_serialization_failure() => {}
                     _ => return done,
@@ -180,13 +187,26 @@ impl Postgres {
         }
     }
 
+    /// A connection with a transaction on it; the span covers the wait for the connection.
+    async fn begin(&self, sql: &'static str) -> Result<PgTx, DbError> {
+        let span = telemetry::statement(self.service, Dialect::Postgres, sql);
+        let begun = async {
+            let mut conn = self.acquire().await?;
+            conn.begin(sql).await?;
+            Ok(conn)
+        };
+        let begun = begun.await;
+        telemetry::ended(&span, &begun);
+        begun
+    }
+
     async fn acquire(&self) -> Result<PgTx, DbError> {
         Ok(PgTx::new(self.pool.acquire().await?))
     }
 }
 
 /// Runs the job once in the open transaction and ends it.
-async fn attempt<T, E, F>(tx: &mut Tx, job: &mut F) -> Result<T, E>
+async fn attempt<T, E, F>(tx: &mut Tx, service: &'static str, job: &mut F) -> Result<T, E>
 where
     F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
     T: Send,
@@ -201,7 +221,10 @@ where
     }
     let Some(conn) = tx.pg() else { return done };
     if done.is_ok() {
-        match conn.commit().await {
+        let span = telemetry::statement(service, Dialect::Postgres, "COMMIT");
+        let committed = conn.commit().await;
+        telemetry::ended(&span, &committed);
+        match committed {
             Ok(()) => return done,
             Err(error) => done = Err(error.into()),
         }

@@ -26,6 +26,7 @@ use super::{
 pub struct Sqlite(Arc<Shared>);
 
 struct Shared {
+    service: &'static str,
     writer: mpsc::Sender<Message>,
     readers: Arc<Readers>,
     /// How long a caller waits for a place in the writer's queue.
@@ -42,10 +43,12 @@ impl Drop for Shared {
 impl Sqlite {
     pub(super) async fn open(
         path: PathBuf,
+        service: &'static str,
         readers: u32,
         statement_timeout: Duration,
     ) -> Result<Self, DbError> {
-        let opened = spawn_blocking(move || open_all(&path, readers.max(1), statement_timeout));
+        let opened =
+            spawn_blocking(move || open_all(&path, service, readers.max(1), statement_timeout));
         let opened = opened.await;
         let (writer, idle) = opened.map_err(|error| DbError::Unavailable(Arc::new(error)))??;
         let (sender, inbox) = mpsc::channel(writer::QUEUE);
@@ -54,10 +57,15 @@ impl Sqlite {
             .spawn(move || writer::run(writer, inbox))
             .map_err(|error| DbError::Unavailable(Arc::new(error)))?;
         Ok(Self(Arc::new(Shared {
+            service,
             writer: sender,
             readers: Readers::start(idle, statement_timeout)?,
             patience: statement_timeout,
         })))
+    }
+
+    pub(super) fn service(&self) -> &'static str {
+        self.0.service
     }
 
     pub(super) async fn rows<T, F>(
@@ -145,11 +153,17 @@ impl Sqlite {
 }
 
 /// The writer's connection and the readers'.
-fn open_all(path: &Path, readers: u32, timeout: Duration) -> Result<(Tx, Vec<Tx>), DbError> {
+fn open_all(
+    path: &Path,
+    service: &'static str,
+    readers: u32,
+    timeout: Duration,
+) -> Result<(Tx, Vec<Tx>), DbError> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| DbError::Unavailable(Arc::new(error)))?;
     }
-    let open = |role| Conn::open(path, role, timeout).map(|conn| Tx::sqlite(Box::new(conn)));
+    let open =
+        |role| Conn::open(path, role, timeout).map(|conn| Tx::sqlite(Box::new(conn), service));
     // The writer first: it creates the file and turns its log on.
     let writer = open(Role::Writer)?;
     let mut idle = Vec::new();

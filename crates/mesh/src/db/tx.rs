@@ -2,8 +2,10 @@
 //! [`Db::read`](super::Db::read) works in.
 
 use futures::future::BoxFuture;
+use tracing::Span;
 
 use super::{DbError, Dialect, Row, Statement, conn::Conn, pg_tx::PgTx};
+use crate::telemetry;
 
 /// An open transaction.
 ///
@@ -12,6 +14,7 @@ use super::{DbError, Dialect, Row, Statement, conn::Conn, pg_tx::PgTx};
 /// PostgreSQL works, so it is kept alike on SQLite.
 pub struct Tx {
     backend: Backend,
+    service: &'static str,
     /// The refusal that spoiled this level.
     spoiled: Option<DbError>,
     /// How many `nested` have begun and not ended.
@@ -24,17 +27,18 @@ enum Backend {
 }
 
 impl Tx {
-    pub(super) fn sqlite(conn: Box<Conn>) -> Self {
-        Self::new(Backend::Sqlite(conn))
+    pub(super) fn sqlite(conn: Box<Conn>, service: &'static str) -> Self {
+        Self::new(Backend::Sqlite(conn), service)
     }
 
-    pub(super) fn postgres(tx: PgTx) -> Self {
-        Self::new(Backend::Postgres(tx))
+    pub(super) fn postgres(tx: PgTx, service: &'static str) -> Self {
+        Self::new(Backend::Postgres(tx), service)
     }
 
-    fn new(backend: Backend) -> Self {
+    fn new(backend: Backend, service: &'static str) -> Self {
         Self {
             backend,
+            service,
             spoiled: None,
             depth: 0,
         }
@@ -54,10 +58,12 @@ impl Tx {
     pub async fn execute(&mut self, statement: impl Into<Statement>) -> Result<u64, DbError> {
         self.usable()?;
         let statement = statement.into();
+        let span = self.span(&statement.sql);
         let result = match &mut self.backend {
             Backend::Sqlite(conn) => conn.execute(&statement),
             Backend::Postgres(tx) => tx.execute(statement).await,
         };
+        telemetry::ended(&span, &result);
         self.noted(result)
     }
 
@@ -68,10 +74,12 @@ impl Tx {
     ) -> Result<(), DbError> {
         self.usable()?;
         let sql = sql.into();
+        let span = self.span(&sql);
         let result = match &mut self.backend {
             Backend::Sqlite(conn) => conn.batch(&sql),
             Backend::Postgres(tx) => tx.batch(sql).await,
         };
+        telemetry::ended(&span, &result);
         self.noted(result)
     }
 
@@ -165,11 +173,17 @@ impl Tx {
         T: Send,
     {
         self.usable()?;
+        let span = self.span(&statement.sql);
         let result = match &mut self.backend {
             Backend::Sqlite(conn) => conn.query(&statement, limit, map),
             Backend::Postgres(tx) => tx.query(statement, limit, map).await,
         };
+        telemetry::ended(&span, &result);
         self.noted(result)
+    }
+
+    fn span(&self, sql: &str) -> Span {
+        telemetry::statement(self.service, self.dialect(), sql)
     }
 
     async fn bound(&mut self, sql: &'static str) -> Result<(), DbError> {

@@ -22,7 +22,7 @@ use tonic::{Status, body::Body, service::Routes};
 use tower::{BoxError, Service};
 
 pub use self::{failure::never_reached, remote::Remote};
-use crate::{guard::Guarded, tasks::Tasks};
+use crate::{ctx, guard::Guarded, tasks::Tasks};
 
 /// A way to a service. Cheap to clone.
 #[derive(Clone)]
@@ -117,6 +117,7 @@ impl Service<http::Request<Body>> for Link {
         // Only metadata crosses, in process as over a socket.
         let (mut parts, body) = request.into_parts();
         parts.extensions.clear();
+        ctx::name_request(&mut parts.headers);
         let request = http::Request::from_parts(parts, body);
         match self {
             Self::Local(slot) => match slot.get() {

@@ -30,6 +30,20 @@ pub enum Service {
     Ai,
 }
 
+impl Service {
+    /// Its name in logs, metrics and traces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Data => data_svc::NAME,
+            Self::Auth => auth_svc::NAME,
+            Self::Flow => flow_svc::NAME,
+            Self::Ai => ai_svc::NAME,
+        }
+    }
+}
+
 /// Runs until Ctrl-C or SIGTERM.
 ///
 /// # Errors

@@ -1,44 +1,13 @@
-//! Logs and metrics; the only place that sets them up.
+//! Metrics, read at `/metrics` as Prometheus text.
 
 use std::{sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::tasks::Tasks;
 
 /// How often what was recorded is folded into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people, on standard error.
-    Text,
-    /// One JSON object a line, on standard output.
-    Json,
-}
-
-/// Starts logging at `filter` (the `RUST_LOG` syntax). A second call changes nothing.
-pub fn init(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter);
-    let done = match format {
-        LogFormat::Text => registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .with_writer(std::io::stderr)
-                    .with_target(false),
-            )
-            .try_init(),
-        LogFormat::Json => registry
-            .with(tracing_subscriber::fmt::layer().json().flatten_event(true))
-            .try_init(),
-    };
-    if done.is_err() {
-        tracing::debug!("logging was set up already");
-    }
-}
 
 /// Handle to the process's metrics; the first call starts recording.
 ///
