@@ -7,6 +7,7 @@ use mesh::config::Secret;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
+    RateLimit,
     address::{Network, Networks},
     origin::{Origin, Origins},
 };
@@ -35,6 +36,10 @@ pub struct Config {
     pub dev_origins: bool,
     /// Name of the environment, shown by discovery.
     pub environment: String,
+    /// Requests at the same time; more are refused with 503.
+    pub max_in_flight: usize,
+    /// Connections at the same time; requests on further ones are refused with 503.
+    pub max_connections: usize,
     /// How long running requests may take to end after a shutdown was asked for, in milliseconds.
     pub drain_ms: u64,
 }
@@ -44,6 +49,8 @@ pub struct Config {
 pub struct Process {
     /// The gateway.
     pub gateway: Config,
+    /// How often who may ask.
+    pub rate_limit: RateLimit,
     /// Where its peers are.
     pub peers: PeerUrls,
     /// The session store.
@@ -118,6 +125,14 @@ impl Config {
         }
         if self.environment == "production" && self.public_url.is_none() {
             problems.push("gateway.public_url: must be set in production".to_owned());
+        }
+        for (key, value) in [
+            ("max_in_flight", self.max_in_flight),
+            ("max_connections", self.max_connections),
+        ] {
+            if value == 0 {
+                problems.push(format!("gateway.{key}: must be more than 0"));
+            }
         }
         ensure!(problems.is_empty(), "{}", problems.join("\n"));
         let origins = Origins {

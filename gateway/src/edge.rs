@@ -5,17 +5,17 @@ use std::{collections::HashMap, net::IpAddr, panic::AssertUnwindSafe, sync::Arc,
 
 use futures::FutureExt as _;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
-    uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+    request::Parts, uri::PathAndQuery,
 };
 use mesh::{
-    Ctx, Error, Link, clock,
+    Ctx, Error, clock,
     ctx::{self, Caller, REQUEST_ID},
     error::Reason,
     guard,
     identity::Identity,
-    resolver::Resolver,
-    route::{self, Match, Route, Table, Vars},
+    resolver::{Credential, Resolver},
+    route::{Match, RateClass, Route, Table, Vars},
     telemetry::{Served, Trace},
 };
 use proto::annotations::v1::access::Rule;
@@ -30,16 +30,23 @@ use crate::{
     body, cors,
     discovery::Discovery,
     gate,
+    limits::{Limits, Verdict, Who},
+    load::Load,
     origin::Origins,
     probes::{self, Probes},
+    upstream::Upstream,
 };
 
 /// Everything a request needs.
 pub(crate) struct Edge {
     pub(crate) table: Table,
     /// The peer behind each RPC.
-    pub(crate) links: HashMap<PathAndQuery, Link>,
+    pub(crate) upstreams: HashMap<PathAndQuery, Arc<Upstream>>,
+    /// The peer that exchanges credentials.
+    pub(crate) auth: Arc<Upstream>,
     pub(crate) resolver: Resolver,
+    pub(crate) limits: Limits,
+    pub(crate) load: Load,
     pub(crate) origins: Origins,
     pub(crate) proxies: Networks,
     pub(crate) discovery: Discovery,
@@ -47,10 +54,22 @@ pub(crate) struct Edge {
     pub(crate) config: Config,
 }
 
+/// Where a request came in.
+#[derive(Clone, Copy)]
+pub(crate) struct From {
+    /// The address at the other end of the connection.
+    pub(crate) address: IpAddr,
+    /// Whether the connection is one too many.
+    pub(crate) spare: bool,
+}
+
 /// What is known of a request before anything is decided.
 struct Asked {
     id: Arc<str>,
-    peer: IpAddr,
+    /// The client's address, as far as it can be told.
+    client: IpAddr,
+    /// Whether the connection is one too many.
+    spare: bool,
     started: Instant,
     /// Its `Origin`, when it is trusted.
     origin: Option<HeaderValue>,
@@ -82,7 +101,7 @@ enum Own {
 
 impl Edge {
     /// The stack, outermost first.
-    pub(crate) async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Body>
+    pub(crate) async fn answer<B>(&self, from: From, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body,
         B::Error: Into<BoxError>,
@@ -93,7 +112,8 @@ impl Edge {
         let asked = Asked {
             // Request id: first of all, so that whatever happens can be found by it.
             id: gate::request_id(&parts.headers).into(),
-            peer,
+            client: self.proxies.client(from.address, &parts.headers),
+            spare: from.spare,
             started,
             origin: self.origins.trusted(&parts.headers).cloned(),
             parts,
@@ -120,11 +140,14 @@ impl Edge {
             route: &label,
             served,
             started,
-            user: None,
+            noted: Noted {
+                trace: trace.clone(),
+                ..Noted::default()
+            },
             answered: false,
         };
         // Catch panic: it ends this request only; else the connection would die unanswered.
-        let work = self.admit(&asked, target, body, trace.clone(), &mut answering.user);
+        let work = self.admit(&asked, target, body, &mut answering.noted);
         let outcome = AssertUnwindSafe(ctx::serving(asked.id.clone(), trace, work))
             .catch_unwind()
             .instrument(span.clone())
@@ -138,6 +161,10 @@ impl Edge {
                 Refusal::from(Error::internal(cause)).into_response(asked.path(), &[])
             }
         });
+        // Limits: told on refusals too, so that a client can pace itself.
+        if let Some(verdict) = answering.noted.counted.take() {
+            tell(verdict, response.headers_mut());
+        }
         // CORS: browsers may read an answer, also a failure, only when it says so.
         cors::mark(response.headers_mut(), asked.origin.clone());
         protect(response.headers_mut(), &asked.id);
@@ -152,8 +179,7 @@ impl Edge {
         asked: &Asked,
         target: Result<Target<'_, '_>, Refusal>,
         body: B,
-        trace: Option<Trace>,
-        user: &mut Option<Arc<Identity>>,
+        noted: &mut Noted,
     ) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body,
@@ -172,37 +198,112 @@ impl Edge {
         }
         let (route, vars) = match target? {
             Target::Route(route, vars) => (route, vars),
-            Target::Own(own) => return self.own(asked, own).await,
+            Target::Own(own) => return self.own(asked, own, noted).await,
         };
-        // (Rate limit by address goes here.)
+        // Load shed: before anything that costs; the body is not read.
+        let _place = self.load.request(route.rate_class, asked.spare)?;
         // Deadline: it covers all that follows, slow bodies too.
         let limit = route.entry.deadline;
-        let work = async {
-            // Authenticate, unless the route is public; there a bad credential counts as none.
-            let public = matches!(route.entry.rule, Rule::Public(_));
-            let (credential, caller) =
-                gate::authenticate(&self.resolver, &parts.headers, public).await?;
-            *user = caller.as_ref().map(|caller| caller.identity.clone());
-            // (Rate limit by caller goes here.)
-            // Origin: a cookie travels by itself, so a change must come from a trusted page.
-            if caller.is_some() {
-                gate::check_origin(&self.origins, parts, credential.as_ref())?;
-            }
-            let ctx = self.context(asked, caller, limit, trace);
-            // Body: its size and media type, from here on, so that strangers send nothing.
-            let body = body::read(route, &parts.headers, body, asked.started + limit).await?;
-            let response = self.transcode(route, &vars, parts, &body, &ctx).await?;
-            let changes = route.cookies && route.method != Method::GET;
-            if let (true, Some(credential)) = (changes, &credential) {
-                // The session may just have ended or changed.
-                self.resolver.forget(credential);
-            }
-            Ok(response)
-        };
+        let work = self.work(asked, route, &vars, body, noted);
         match timeout_at(asked.started + limit, work).await {
             Ok(answer) => answer,
             Err(_) => Err(timed_out(limit)),
         }
+    }
+
+    /// What costs something: who asks, and the call.
+    async fn work<B>(
+        &self,
+        asked: &Asked,
+        route: &Route,
+        vars: &Vars<'_>,
+        body: B,
+        noted: &mut Noted,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body,
+        B::Error: Into<BoxError>,
+    {
+        let parts = &asked.parts;
+        let limit = route.entry.deadline;
+        // Rate limit by address: where anybody may come, and guesses would cost us a check.
+        let class = route.rate_class;
+        match class {
+            RateClass::Auth => {
+                self.count(class, noted, || Who::address(asked.client))
+                    .await?;
+            }
+            RateClass::Forms => {
+                self.count(class, noted, || Who::visitor(asked.client, asked.path()))
+                    .await?;
+            }
+            RateClass::Reads | RateClass::Writes | RateClass::Exempt | RateClass::Unspecified => {}
+        }
+        // Authenticate, unless the route is public; there a bad credential counts as none.
+        let public = matches!(route.entry.rule, Rule::Public(_));
+        let (credential, caller) = self.identify(asked, class, public, limit, noted).await?;
+        noted.user = caller.as_ref().map(|caller| caller.identity.clone());
+        // Origin: a cookie travels by itself, so a change must come from a trusted page.
+        if caller.is_some() {
+            gate::check_origin(&self.origins, parts, credential.as_ref())?;
+        }
+        let ctx = self.context(asked, caller, limit, noted.trace.clone());
+        // Body: its size and media type, from here on, so that strangers send nothing.
+        let body = body::read(route, &parts.headers, body, asked.started + limit).await?;
+        let credential = credential.as_ref();
+        let response = self
+            .transcode(route, vars, parts, &body, ctx, credential)
+            .await?;
+        let changes = route.cookies && route.method != Method::GET;
+        if let (true, Some(credential)) = (changes, credential) {
+            // The session may just have ended or changed.
+            self.resolver.forget(credential);
+        }
+        Ok(response)
+    }
+
+    /// Who asks, and the rate limit by caller; by address where nobody does or the credential is
+    /// not good, so that guessing has an end.
+    async fn identify(
+        &self,
+        asked: &Asked,
+        class: RateClass,
+        public: bool,
+        limit: Duration,
+        noted: &mut Noted,
+    ) -> Result<(Option<Credential>, Option<Caller>), Refusal> {
+        let deadline = asked.started + limit;
+        let resolved = gate::authenticate(
+            &self.resolver,
+            &self.auth,
+            &asked.parts.headers,
+            public,
+            deadline,
+        );
+        let resolved = resolved.await;
+        if noted.counted.is_none() {
+            let who = || match &resolved {
+                Ok((_, Some(caller))) => Who::caller(caller),
+                Ok((_, None)) | Err(_) => Who::address(asked.client),
+            };
+            match &resolved {
+                // We could not tell, which is not the client's fault.
+                Err(error) if error.reason() != Reason::Unauthenticated => {}
+                Ok(_) | Err(_) => self.count(class, noted, who).await?,
+            }
+        }
+        Ok(resolved?)
+    }
+
+    /// Counts the request; refuses it when there were too many.
+    async fn count(
+        &self,
+        class: RateClass,
+        noted: &mut Noted,
+        who: impl FnOnce() -> Who,
+    ) -> Result<(), Error> {
+        noted.counted = self.limits.take(class, who).await;
+        noted.counted.as_ref().map_or(Ok(()), Verdict::check)
     }
 
     /// The route's plan: encode, call, render.
@@ -212,20 +313,37 @@ impl Edge {
         vars: &Vars<'_>,
         parts: &Parts,
         body: &[u8],
-        ctx: &Ctx,
+        mut ctx: Ctx,
+        credential: Option<&Credential>,
     ) -> Result<Response<Body>, Refusal> {
         let message = route
             .encode(vars, parts.uri.query(), &parts.headers, body)
-            .map_err(|error| gate::right_first(route, ctx, error))?;
-        let link = self.links.get(&route.rpc).cloned();
-        let link = link.ok_or_else(|| Error::internal(anyhow::anyhow!("no peer for {route}")))?;
+            .map_err(|error| gate::right_first(route, &ctx, error))?;
+        let upstream = self.upstreams.get(&route.rpc);
+        let upstream =
+            upstream.ok_or_else(|| Error::internal(anyhow::anyhow!("no peer for {route}")))?;
+        let repeatable = route.is_repeatable(&parts.headers);
         // With another credential the cookie is not looked at, so it does not go along either.
         let named = [header::AUTHORIZATION.as_str(), "x-api-key"]
             .iter()
             .any(|name| parts.headers.contains_key(*name));
         let cookie = parts.headers.get(header::COOKIE).filter(|_| !named);
         let cookie = cookie.and_then(|value| value.to_str().ok());
-        let answer = route::call(link, route, message, ctx, cookie).await?;
+        let call = async |ctx: &Ctx| {
+            upstream
+                .call(route, message.clone(), ctx, cookie, repeatable)
+                .await
+        };
+        let answer = match (call(&ctx).await, credential) {
+            (Err(error), Some(credential)) if ctx.caller.is_some() && is_overtaken(&error) => {
+                // The token that we made is no longer good, the client's credential may be. The
+                // guard refused before anything ran, so whatever it was may be called once more.
+                self.resolver.forget(credential);
+                ctx.caller = Some(self.resolver.resolve(credential).await?);
+                call(&ctx).await?
+            }
+            (answer, _) => answer?,
+        };
         let mut response = Response::new(Body::default());
         let (status, body) = route.render(vars, &answer.message, response.headers_mut())?;
         for cookie in answer.cookies(route) {
@@ -271,7 +389,12 @@ impl Edge {
         Ok(response)
     }
 
-    async fn own(&self, asked: &Asked, own: Own) -> Result<Response<Body>, Refusal> {
+    async fn own(
+        &self,
+        asked: &Asked,
+        own: Own,
+        noted: &mut Noted,
+    ) -> Result<Response<Body>, Refusal> {
         match own {
             Own::Health => Ok(probes::health()),
             Own::Ready => self.probes.ready().await,
@@ -280,8 +403,10 @@ impl Edge {
             Own::Discovery | Own::WellKnown => {
                 let limit = guard::DEADLINE_DEFAULT;
                 let public = self.config.public_discovery;
+                let class = RateClass::Reads;
+                let _place = self.load.request(class, asked.spare)?;
                 let work = async {
-                    gate::authenticate(&self.resolver, &asked.parts.headers, public).await?;
+                    self.identify(asked, class, public, limit, noted).await?;
                     let services = self.probes.statuses().await;
                     let wrapped = matches!(own, Own::WellKnown);
                     Ok(self.discovery.document(&services, wrapped))
@@ -311,10 +436,21 @@ impl Edge {
             trace,
             now: clock::now(),
             records_as_json: true,
-            client_address: Some(self.proxies.client(asked.peer, headers).to_string()),
+            client_address: Some(asked.client.to_string()),
             user_agent: user_agent.and_then(|text| Some(text.to_str().ok()?.to_owned())),
         }
     }
+}
+
+/// What is learned of a request on the way.
+#[derive(Default)]
+struct Noted {
+    /// The trace it belongs to.
+    trace: Option<Trace>,
+    /// Who asks.
+    user: Option<Arc<Identity>>,
+    /// What the rate limit said.
+    counted: Option<Verdict>,
 }
 
 /// A request that is being answered; told when it is, or when its client has gone away.
@@ -323,7 +459,7 @@ struct Answering<'a> {
     route: &'a Arc<str>,
     served: Served,
     started: Instant,
-    user: Option<Arc<Identity>>,
+    noted: Noted,
     answered: bool,
 }
 
@@ -339,7 +475,11 @@ impl Answering<'_> {
     fn tell(&self, status: u16) {
         let took = self.started.elapsed();
         probes::count(self.method, self.route, status, took);
-        let user = self.user.as_deref().map(|identity| &*identity.subject);
+        let user = self
+            .noted
+            .user
+            .as_deref()
+            .map(|identity| &*identity.subject);
         self.served.http_ended(status, user);
         let message = if self.answered {
             "request answered"
@@ -395,6 +535,26 @@ fn protect(headers: &mut HeaderMap, request_id: &str) {
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// Whether a service refused the identity token that came with the call, because of what happened
+/// since it was made.
+fn is_overtaken(error: &Error) -> bool {
+    let reason = error.detail("reason").and_then(|reason| reason.as_str());
+    error.reason() == Reason::Unauthenticated
+        && matches!(reason, Some("REVOKED_TOKEN" | "EXPIRED_TOKEN"))
+}
+
+/// The limit, what is left of it, and when all of it is there again (epoch seconds).
+fn tell(verdict: Verdict, headers: &mut HeaderMap) {
+    let full_at_ms = clock::unix_ms() + i64::try_from(verdict.full_in.as_millis()).unwrap_or(0);
+    for (name, value) in [
+        ("x-ratelimit-limit", i64::from(verdict.limit)),
+        ("x-ratelimit-remaining", i64::from(verdict.remaining)),
+        ("x-ratelimit-reset", (full_at_ms + 999) / 1000),
+    ] {
+        headers.insert(HeaderName::from_static(name), value.into());
+    }
 }
 
 fn timed_out(limit: Duration) -> Refusal {

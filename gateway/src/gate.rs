@@ -9,8 +9,13 @@ use mesh::{
     resolver::{Credential, Resolver},
     route::Route,
 };
+use tokio::time::Instant;
 
-use crate::{answer::Refusal, origin::Origins};
+use crate::{
+    answer::Refusal,
+    origin::Origins,
+    upstream::{Repeats, Upstream},
+};
 
 /// Longest path and query.
 const URL_MAX: usize = 8 * 1024;
@@ -67,10 +72,13 @@ pub(crate) fn check_head(parts: &Parts) -> Result<(), Refusal> {
 }
 
 /// Who asks. Where the route is public a credential that is not good counts as none.
+/// Asking auth-svc is a read, so it is repeated like one.
 pub(crate) async fn authenticate(
     resolver: &Resolver,
+    auth: &Upstream,
     headers: &HeaderMap,
     public: bool,
+    deadline: Instant,
 ) -> Result<(Option<Credential>, Option<Caller>), Error> {
     let credential = match Credential::of(headers) {
         Ok(Some(credential)) => credential,
@@ -79,12 +87,22 @@ pub(crate) async fn authenticate(
         Err(_) if public => return Ok((None, None)),
         Err(error) => return Err(error),
     };
-    match resolver.resolve(&credential).await {
-        Ok(caller) => Ok((Some(credential), Some(caller))),
-        Err(error) if public && error.reason() == Reason::Unauthenticated => {
-            Ok((Some(credential), None))
+    let mut repeats = Repeats::new(auth);
+    loop {
+        match resolver.resolve(&credential).await {
+            Ok(caller) => return Ok((Some(credential), Some(caller))),
+            Err(error) if public && error.reason() == Reason::Unauthenticated => {
+                return Ok((Some(credential), None));
+            }
+            Err(error) => {
+                let unavailable = error.reason() == Reason::ServiceUnavailable;
+                // Most credentials are known without a call; those that failed made one.
+                auth.note_call();
+                if !unavailable || !repeats.another(deadline.into_std()).await {
+                    return Err(error);
+                }
+            }
         }
-        Err(error) => Err(error),
     }
 }
 

@@ -11,11 +11,14 @@ mod cors;
 mod discovery;
 mod edge;
 mod gate;
+mod limits;
+mod load;
 mod origin;
 mod probes;
 pub mod process;
 mod request_target;
 mod serve;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -30,8 +33,9 @@ use mesh::{
 };
 
 pub use config::{Config, DEFAULTS, PeerUrls, Process, Redis};
+pub use limits::{Limits, RateLimit};
 
-use crate::{discovery::Discovery, edge::Edge, probes::Probes};
+use crate::{discovery::Discovery, edge::Edge, load::Load, probes::Probes, upstream::Upstream};
 
 /// The services behind the gateway.
 #[derive(Clone)]
@@ -73,29 +77,39 @@ pub fn build(
     config: Config,
     peers: Peers,
     sessions: SessionStore,
+    limits: Limits,
     tasks: Tasks,
 ) -> anyhow::Result<Gateway> {
     let (origins, proxies) = config.check()?;
     let table = Table::from_descriptors().context("the route table")?;
-    let links = table
+    let upstreams = peers
+        .all()
+        .map(|(name, link, package)| (package, Arc::new(Upstream::new(name, link.clone()))));
+    let auth = upstreams.iter().find(|(_, peer)| peer.name == "auth-svc");
+    let (_, auth) = auth.context("auth-svc is no peer")?.clone();
+    let upstreams = table
         .routes()
         .iter()
         .map(|route| {
-            let mut peers = peers.all().into_iter();
-            let peer = peers.find(|(_, _, package)| route.package.starts_with(package));
-            let (_, link, _) = peer.with_context(|| format!("nobody serves {route}"))?;
-            Ok((route.rpc.clone(), link.clone()))
+            let mut peers = upstreams.iter();
+            let peer = peers.find(|(package, _)| route.package.starts_with(package));
+            let (_, peer) = peer.with_context(|| format!("nobody serves {route}"))?;
+            Ok((route.rpc.clone(), peer.clone()))
         })
         .collect::<anyhow::Result<_>>()?;
     let discovery = Discovery::new(&table, &config.environment);
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
+    let load = Load::new(config.max_in_flight, config.max_connections);
     let probes = Probes::new(peers, sessions);
     telemetry::record_metrics(&tasks);
     Ok(Gateway {
         edge: Arc::new(Edge {
             table,
-            links,
+            upstreams,
+            auth,
             resolver,
+            limits,
+            load,
             origins,
             proxies,
             discovery,

@@ -4,7 +4,7 @@ use std::{future::Future, path::Path};
 
 use mesh::{Link, config, session::SessionStore, tasks::Tasks};
 
-use crate::{DEFAULTS, Peers, Process};
+use crate::{DEFAULTS, Limits, Peers, Process};
 
 /// Serves until `shutdown`, then finishes the requests in flight.
 ///
@@ -22,13 +22,19 @@ pub async fn run(
         flow: Link::connect(&process.peers.flow)?,
         ai: Link::connect(&process.peers.ai)?,
     };
-    let sessions = match process.redis.url.reveal() {
-        "" => SessionStore::embedded(),
-        url => SessionStore::redis(url).await?,
+    let (sessions, limits) = match process.redis.url.reveal() {
+        "" => (
+            SessionStore::embedded(),
+            Limits::in_memory(&process.rate_limit)?,
+        ),
+        url => (
+            SessionStore::redis(url).await?,
+            Limits::shared(&process.rate_limit, url)?,
+        ),
     };
     let tasks = Tasks::default();
     let listen = process.gateway.listen;
-    let gateway = crate::build(process.gateway, peers, sessions, tasks.clone())?;
+    let gateway = crate::build(process.gateway, peers, sessions, limits, tasks.clone())?;
     let listener = tokio::net::TcpListener::bind(listen).await?;
     tracing::info!(address = %listen, "gateway is listening");
     gateway.serve(listener, shutdown).await?;

@@ -21,7 +21,13 @@ use mesh::tasks::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 use tower::{BoxError, Service};
 
-use crate::{Gateway, answer::Body, edge::Edge, request_target::Encoded};
+use crate::{
+    Gateway,
+    answer::Body,
+    edge::{Edge, From},
+    load::Place,
+    request_target::Encoded,
+};
 
 /// How long a connection waits for the whole head of its next request. hyper counts idle time too,
 /// so this is longer than the 60 seconds for which load balancers keep connections.
@@ -50,9 +56,12 @@ impl Gateway {
                 };
                 match accepted {
                     Ok((stream, peer)) => {
+                        let Some(place) = edge.load.connection() else {
+                            continue;
+                        };
                         let edge = edge.clone();
                         let stop = connections.clone();
-                        connections.spawn(connection(edge, stream, peer.ip(), stop));
+                        connections.spawn(connection(edge, stream, peer.ip(), place, stop));
                     }
                     Err(error) => {
                         tracing::warn!(error = %error, "cannot accept connections");
@@ -72,7 +81,13 @@ impl Gateway {
     }
 }
 
-async fn connection(edge: Arc<Edge>, stream: TcpStream, peer: IpAddr, tasks: Tasks) {
+async fn connection(
+    edge: Arc<Edge>,
+    stream: TcpStream,
+    address: IpAddr,
+    place: Place,
+    tasks: Tasks,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "connection without TCP_NODELAY");
     }
@@ -88,7 +103,11 @@ async fn connection(edge: Arc<Edge>, stream: TcpStream, peer: IpAddr, tasks: Tas
         // Twice our own limit, so that ours answers with the envelope.
         .max_header_list_size(64 * 1024)
         .keep_alive_interval(Duration::from_secs(20));
-    let service = TowerToHyperService::new(Requests { edge, peer });
+    let from = From {
+        address,
+        spare: place.spare,
+    };
+    let service = TowerToHyperService::new(Requests { edge, from });
     let mut served = pin!(builder.serve_connection(TokioIo::new(Encoded::new(stream)), service));
     let ended = tokio::select! {
         ended = &mut served => ended,
@@ -106,7 +125,7 @@ async fn connection(edge: Arc<Edge>, stream: TcpStream, peer: IpAddr, tasks: Tas
 #[derive(Clone)]
 struct Requests {
     edge: Arc<Edge>,
-    peer: IpAddr,
+    from: From,
 }
 
 impl<B> Service<Request<B>> for Requests
@@ -124,7 +143,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (edge, peer) = (self.edge.clone(), self.peer);
-        Box::pin(async move { Ok(edge.answer(peer, request).await) })
+        let (edge, from) = (self.edge.clone(), self.from);
+        Box::pin(async move { Ok(edge.answer(from, request).await) })
     }
 }

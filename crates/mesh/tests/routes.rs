@@ -26,12 +26,15 @@ fn the_table_of_routes() {
             ", not built"
         };
         let method = route.method.as_str();
+        let class = route.rate_class.as_str_name();
+        let class = class.trim_start_matches("RATE_CLASS_").to_lowercase();
         writeln!(
             text,
-            "{method:6} {}\n       {} → {}, {access}{scope}{built}",
+            "{method:6} {}\n       {} → {}, {access}{scope}, rate {class}{}{built}",
             route.pattern,
             route.rpc.as_str().trim_start_matches('/'),
             route.status.as_u16(),
+            if route.safe { ", safe" } else { "" },
         )
         .unwrap();
     }

@@ -105,14 +105,19 @@ impl Mesh {
         flow_link.bind(flow.local());
         ai_link.bind(ai.local());
 
-        let config = gateway_config(options)?;
+        let (config, rate_limit) = gateway_config(options)?;
+        let limits = match &options.redis_url {
+            Some(url) => gateway::Limits::shared(&rate_limit, url)?,
+            None => gateway::Limits::in_memory(&rate_limit)?,
+        };
         let peers = gateway::Peers {
             auth: auth_link.clone(),
             data: data_link.clone(),
             flow: flow_link,
             ai: ai_link,
         };
-        let gateway = gateway::build(config, peers, sessions, tasks.clone()).context("gateway")?;
+        let gateway =
+            gateway::build(config, peers, sessions, limits, tasks.clone()).context("gateway")?;
 
         let rest = bind(options.listen).await?;
         let next = |offset: u16| match options.listen.port() {
@@ -242,18 +247,19 @@ struct AuthFile {
     auth: auth_svc::Config,
 }
 
-fn gateway_config(options: &Options) -> anyhow::Result<gateway::Config> {
+fn gateway_config(options: &Options) -> anyhow::Result<(gateway::Config, gateway::RateLimit)> {
     let environment = options.environment.iter().cloned();
     let file: GatewayFile = mesh::config::load(gateway::DEFAULTS, None, environment)?;
     let mut config = file.gateway;
     config.listen = options.listen;
     config.dev_origins = true;
-    Ok(config)
+    Ok((config, file.rate_limit))
 }
 
 #[derive(serde::Deserialize)]
 struct GatewayFile {
     gateway: gateway::Config,
+    rate_limit: gateway::RateLimit,
 }
 
 /// The secret of this data folder: made once, readable by its owner only.

@@ -1,6 +1,6 @@
 //! A gateway on a free port, and short ways to talk to it.
 
-use gateway::{Config, Peers};
+use gateway::{Config, Limits, Peers, RateLimit};
 use mesh::{session::SessionStore, tasks::Tasks};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
@@ -62,9 +62,14 @@ pub(crate) async fn start() -> Edge {
 }
 
 pub(crate) async fn start_with(config: Config, peers: Peers) -> Edge {
+    let unlimited = Limits::in_memory(&RateLimit::default()).unwrap();
+    start_limited(config, peers, unlimited).await
+}
+
+pub(crate) async fn start_limited(config: Config, peers: Peers, limits: Limits) -> Edge {
     let sessions = SessionStore::embedded();
     let tasks = Tasks::default();
-    let gateway = gateway::build(config, peers, sessions.clone(), tasks.clone()).unwrap();
+    let gateway = gateway::build(config, peers, sessions.clone(), limits, tasks.clone()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel();

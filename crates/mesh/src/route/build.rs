@@ -6,9 +6,10 @@ use anyhow::{Context as _, bail, ensure};
 use http::{HeaderName, Method, StatusCode};
 use prost_reflect::{
     DynamicMessage, ExtensionDescriptor, Kind as Reflected, MessageDescriptor, MethodDescriptor,
+    prost_types::method_options::IdempotencyLevel,
 };
 use proto::{
-    annotations::v1::{Header, Rest, access::Rule},
+    annotations::v1::{Header, RateClass, Rest, access::Rule},
     google::api::{HttpRule, http_rule::Pattern},
 };
 
@@ -204,7 +205,10 @@ fn route(
         0 => StatusCode::OK,
         status => StatusCode::from_u16(u16::try_from(status)?)?,
     };
+    let safe = method == Method::GET || has_no_side_effects(rpc);
     Ok(Route {
+        rate_class: rate_class(rest, safe, &entry.rule, &package),
+        safe,
         method,
         pattern: pattern.as_str().into(),
         rpc: format!("/{}/{}", rpc.parent_service().full_name(), rpc.name()).parse()?,
@@ -231,6 +235,26 @@ fn route(
         response_headers,
         shapes: Shapes { request, response },
     })
+}
+
+/// Whether the RPC says of itself that it changes nothing.
+fn has_no_side_effects(rpc: &MethodDescriptor) -> bool {
+    let options = rpc.method_descriptor_proto().options.as_ref();
+    let level = options.map(|options| options.idempotency_level());
+    level == Some(IdempotencyLevel::NoSideEffects)
+}
+
+/// The one place that decides which rate limit counts a route, where the RPC does not say it.
+fn rate_class(rest: &Rest, safe: bool, rule: &Rule, package: &str) -> RateClass {
+    let public = matches!(rule, Rule::Public(_));
+    match rest.rate_class() {
+        RateClass::Unspecified if safe => RateClass::Reads,
+        RateClass::Unspecified if public && package.starts_with("objectmesh.auth.") => {
+            RateClass::Auth
+        }
+        RateClass::Unspecified => RateClass::Writes,
+        stated => stated,
+    }
 }
 
 /// The names in a path's braces. Wider patterns of google.api.http (`{name=**}`, `:verb`) are not

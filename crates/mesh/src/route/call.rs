@@ -10,7 +10,7 @@ use tonic::{
 };
 
 use super::Route;
-use crate::{Ctx, Error, Link, Result, ctx::CLIENT_ADDRESS, node::MESSAGE_MAX};
+use crate::{Ctx, Error, Link, ctx::CLIENT_ADDRESS, error::Reason, node::MESSAGE_MAX};
 
 /// Metadata in which a service sends a cookie to be set, whole.
 const SET_COOKIE: &str = "http-set-cookie";
@@ -34,6 +34,58 @@ impl Answer {
     }
 }
 
+/// Why a call failed, and what it may have done.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the caller is told.
+    pub error: Error,
+    /// What became of the call.
+    pub fate: Fate,
+}
+
+/// What became of a call that failed; it says who may make it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The service answered; asking again would change nothing.
+    Answered,
+    /// The service cannot answer now, or the connection broke off: it may have run or not.
+    Unknown,
+    /// It surely did not run.
+    NeverReached,
+}
+
+impl Failure {
+    fn of(status: &Status) -> Self {
+        let error = Error::from_status(status);
+        let fate = if never_reached(status) {
+            Fate::NeverReached
+        } else if error.reason() == Reason::ServiceUnavailable {
+            Fate::Unknown
+        } else {
+            Fate::Answered
+        };
+        Self { error, fate }
+    }
+}
+
+/// Whether the call surely was not processed: no connection could be had.
+fn never_reached(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
 /// Calls the route's RPC with an encoded message, for the caller and within the deadline of `ctx`.
 /// The client's `Cookie` header goes along only where the route lets its service set cookies: who
 /// renews a cookie has to see it.
@@ -46,7 +98,7 @@ pub async fn call(
     message: Bytes,
     ctx: &Ctx,
     cookie: Option<&str>,
-) -> Result<Answer> {
+) -> Result<Answer, Failure> {
     let mut request = ctx.request(message);
     let metadata = request.metadata_mut();
     let mut set = |name: &'static str, value: Option<&str>| {
@@ -62,12 +114,14 @@ pub async fn call(
     let mut grpc = Grpc::new(link)
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX);
-    let ready = grpc.ready().await.map_err(Status::from_error);
-    ready.map_err(|status| Error::from_status(&status))?;
-    let response = grpc
-        .unary(request, route.rpc.clone(), RawCodec)
-        .await
-        .map_err(|status| Error::from_status(&status))?;
+    if let Err(error) = grpc.ready().await {
+        return Err(Failure {
+            fate: Fate::NeverReached,
+            ..Failure::of(&Status::from_error(error))
+        });
+    }
+    let response = grpc.unary(request, route.rpc.clone(), RawCodec).await;
+    let response = response.map_err(|status| Failure::of(&status))?;
     let (metadata, message, _) = response.into_parts();
     Ok(Answer { message, metadata })
 }

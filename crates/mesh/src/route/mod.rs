@@ -19,5 +19,6 @@ mod wire;
 #[cfg(test)]
 mod oracle;
 
-pub use call::{Answer, RawCodec, call};
+pub use call::{Answer, Failure, Fate, RawCodec, call};
+pub use proto::annotations::v1::RateClass;
 pub use table::{Match, Route, Table, Vars};

@@ -2,10 +2,14 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use http::{HeaderName, Method, StatusCode, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, Method, StatusCode, uri::PathAndQuery};
+use proto::annotations::v1::RateClass;
 
 use super::{shape::Shape, template::Template};
 use crate::guard::Entry;
+
+/// The header by which a client makes a change repeatable.
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// All routes that the descriptors state.
 #[derive(Debug)]
@@ -34,6 +38,10 @@ pub struct Route {
     pub body_limit: usize,
     /// Whether the reply may set cookies.
     pub cookies: bool,
+    /// Which rate limit counts it; never unspecified.
+    pub rate_class: RateClass,
+    /// Whether it changes nothing, so that a repeated call does no harm.
+    pub safe: bool,
     /// What the RPC does, in one sentence without a full stop.
     pub summary: String,
     pub(super) shapes: Shapes,
@@ -155,6 +163,15 @@ fn trimmed(path: &str) -> &str {
 }
 
 impl Route {
+    /// Whether a call with these headers may run twice without harm: it changes nothing, or its
+    /// service keeps the first answer under the key that came along.
+    #[must_use]
+    pub fn is_repeatable(&self, headers: &HeaderMap) -> bool {
+        let bound = |name: &HeaderName| self.request_headers.iter().any(|(own, _)| own == name);
+        let key = headers.get(&IDEMPOTENCY_KEY);
+        self.safe || (key.is_some_and(|key| !key.is_empty()) && bound(&IDEMPOTENCY_KEY))
+    }
+
     /// Whether a request's body is read at all.
     #[must_use]
     pub fn takes_body(&self) -> bool {

@@ -1,0 +1,185 @@
+//! A service behind the gateway, and the only layer of the mesh that makes calls again
+//! (security-and-faults rule 37).
+//!
+//! Invariant: a call is made again only when that does no harm (it surely did not run, or running
+//! twice is the same as once), at most [`REPEATS_MAX`] times, within its deadline, and within a
+//! budget of a fifth of the calls, so that an outage is not multiplied.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use mesh::{
+    Ctx, Error, Link,
+    route::{self, Answer, Fate, Route},
+};
+
+/// How often a call is made again at most.
+const REPEATS_MAX: u32 = 2;
+/// Longest pause before the first repeat; half of it is random. Short, since the link turns to
+/// another replica by itself. Each further one is longer by [`GROWTH`].
+const PAUSE: Duration = Duration::from_millis(20);
+const GROWTH: u32 = 6;
+/// Time that must be left after the pause for a repeat to make sense.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// A call is worth one fifth of a repeat.
+const CALLS_A_REPEAT: u32 = 5;
+/// Repeats that are always there: without them a service that is seldom called had none.
+const RESERVE: u32 = 10 * CALLS_A_REPEAT;
+/// Most that is saved up.
+const SAVED_MAX: u32 = 100 * CALLS_A_REPEAT;
+
+/// A service and what may be repeated to it.
+pub(crate) struct Upstream {
+    pub(crate) name: &'static str,
+    pub(crate) link: Link,
+    budget: Mutex<Budget>,
+}
+
+/// Counted in fifths of a repeat.
+struct Budget {
+    left: u32,
+    /// When the reserve was last filled, one repeat a second.
+    filled: Instant,
+}
+
+impl Upstream {
+    pub(crate) fn new(name: &'static str, link: Link) -> Self {
+        let budget = Budget {
+            left: RESERVE,
+            filled: Instant::now(),
+        };
+        Self {
+            name,
+            link,
+            budget: Mutex::new(budget),
+        }
+    }
+
+    /// Calls the route's RPC; again when it fails in a way that allows it.
+    pub(crate) async fn call(
+        &self,
+        route: &Route,
+        message: Bytes,
+        ctx: &Ctx,
+        cookie: Option<&str>,
+        repeatable: bool,
+    ) -> Result<Answer, Error> {
+        self.note_call();
+        let mut repeats = Repeats::new(self);
+        loop {
+            let called = route::call(self.link.clone(), route, message.clone(), ctx, cookie).await;
+            let failure = match called {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let may = match failure.fate {
+                Fate::NeverReached => true,
+                Fate::Unknown => repeatable,
+                Fate::Answered => false,
+            };
+            if !may || !repeats.another(ctx.deadline).await {
+                return Err(failure.error);
+            }
+        }
+    }
+
+    /// A call was made, so more may be repeated.
+    pub(crate) fn note_call(&self) {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.left = (budget.left + 1).min(SAVED_MAX);
+    }
+
+    fn spend_repeat(&self) -> bool {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = budget.filled.elapsed().as_secs();
+        if seconds > 0 && budget.left < RESERVE {
+            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            let more = seconds.saturating_mul(CALLS_A_REPEAT);
+            budget.left = budget.left.saturating_add(more).min(RESERVE);
+        }
+        if seconds > 0 {
+            budget.filled = Instant::now();
+        }
+        let left = budget.left.checked_sub(CALLS_A_REPEAT);
+        budget.left = left.unwrap_or(budget.left);
+        left.is_some()
+    }
+}
+
+/// The repeats of one call.
+pub(crate) struct Repeats<'u> {
+    upstream: &'u Upstream,
+    made: u32,
+}
+
+impl<'u> Repeats<'u> {
+    pub(crate) fn new(upstream: &'u Upstream) -> Self {
+        Self { upstream, made: 0 }
+    }
+
+    /// Whether the call may be made again, after a pause. The caller has made sure that it does no
+    /// harm.
+    pub(crate) async fn another(&mut self, deadline: Instant) -> bool {
+        let pause = jittered(PAUSE * GROWTH.pow(self.made));
+        let left = deadline.saturating_duration_since(Instant::now());
+        if self.made >= REPEATS_MAX || left <= pause + MARGIN {
+            return false;
+        }
+        let within_budget = self.upstream.spend_repeat();
+        metrics::counter!(
+            "objectmesh_repeats_total",
+            "peer" => self.upstream.name,
+            "outcome" => if within_budget { "made" } else { "over_budget" }
+        )
+        .increment(1);
+        if !within_budget {
+            return false;
+        }
+        self.made += 1;
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+/// Between half of `longest` and all of it: gateways that saw the same failure come back apart.
+fn jittered(longest: Duration) -> Duration {
+    longest.mul_f64(rand::random_range(0.5..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_are_a_fifth_of_the_calls_and_a_reserve() {
+        let upstream = Upstream::new("test", Link::unbound());
+        let spent = |upstream: &Upstream| (0..).take_while(|_| upstream.spend_repeat()).count();
+        assert_eq!(spent(&upstream), 10);
+        for _ in 0..100 {
+            upstream.note_call();
+        }
+        // The clock may have brought one more meanwhile.
+        assert!((20..=21).contains(&spent(&upstream)));
+        for _ in 0..10_000 {
+            upstream.note_call();
+        }
+        assert!((100..=101).contains(&spent(&upstream)));
+    }
+
+    #[tokio::test]
+    async fn a_call_is_not_repeated_for_ever_nor_past_its_deadline() {
+        tokio::time::pause();
+        let upstream = Upstream::new("test", Link::unbound());
+        let mut repeats = Repeats::new(&upstream);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        assert!(repeats.another(deadline).await);
+        assert!(repeats.another(deadline).await);
+        assert!(!repeats.another(deadline).await);
+        let soon = Instant::now() + MARGIN;
+        assert!(!Repeats::new(&upstream).another(soon).await);
+    }
+}
