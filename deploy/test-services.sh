@@ -30,6 +30,8 @@ install_missing() {
   local missing=()
   [[ -n $(pg_bin) ]] || missing+=(postgresql)
   command -v redis-server >/dev/null || missing+=(redis-server)
+  # The tests have a client in Python.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
   [[ ${#missing[@]} == 0 ]] && return
   local sudo=()
   if ! $am_root; then

@@ -52,14 +52,18 @@ impl Node {
         reporter
             .set_service_status("", tonic_health::ServingStatus::Serving)
             .await;
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Python's client and older tools speak the version before v1 only.
+        let (reflection, older) = (reflection().build_v1()?, reflection().build_v1alpha()?);
         let describe = DescribeServiceServer::new(Describe { name, revision });
         routes = routes
             .add_service(health)
             .add_service(reflection)
+            .add_service(older)
             .add_service(describe);
         Ok(Self {
             name,

@@ -8,12 +8,17 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use process::Program;
+use process::{
+    Program,
+    cluster::{Cluster, Plan, Service},
+    eventually,
+    servers::{self, Postgres, Redis},
+};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -62,6 +67,8 @@ struct Target {
     acknowledged: AtomicUsize,
     enough: usize,
     reached: Notify,
+    /// The writers are to leave off, although the server is there.
+    over: AtomicBool,
 }
 
 impl Target {
@@ -102,9 +109,9 @@ impl Writer {
         }
     }
 
-    /// Writes until the server is gone.
+    /// Writes until the server is gone, or it is over.
     async fn run(&mut self, target: &Target) {
-        loop {
+        while !target.over.load(Ordering::SeqCst) {
             self.step += 1;
             let pending = self.next_write();
             self.pending = Some(pending.clone());
@@ -122,8 +129,9 @@ impl Writer {
             let Ok((status, answer)) = target.call(method, &path, body).await else {
                 return;
             };
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                // The server is leaving and did not begin.
+            if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
+                // The server is leaving and did not begin, or a process behind it is gone and
+                // nobody knows how far it came.
                 return;
             }
             assert_eq!(status.as_u16(), expected, "{path}: {answer}");
@@ -214,21 +222,22 @@ fn start(folder: &Path) -> Program {
     Program::dev(arguments, START)
 }
 
-fn target(program: &Program, token: &str, enough: usize) -> Target {
+fn target(base: &str, token: &str, enough: usize) -> Target {
     let http = Client::builder().timeout(Duration::from_secs(30)).build();
     Target {
         http: http.expect("a client"),
-        base: program.base().to_owned(),
+        base: base.to_owned(),
         token: token.to_owned(),
         acknowledged: AtomicUsize::new(0),
         enough,
         reached: Notify::new(),
+        over: AtomicBool::new(false),
     }
 }
 
-async fn sign_up(program: &Program) -> String {
+async fn sign_up(base: &str) -> String {
     let body = json!({"name": "Ada", "email": "ada@example.com", "password": "correct horse"});
-    let target = target(program, "", 0);
+    let target = target(base, "", 0);
     let answer = target
         .ok(Method::POST, "/auth/sign-up/email", Some(body), 200)
         .await;
@@ -237,13 +246,13 @@ async fn sign_up(program: &Program) -> String {
 
 /// Lets all writers write until so many writes were acknowledged, then ends the process by `end`.
 async fn write_until(
-    program: &mut Program,
+    base: &str,
     token: &str,
     writers: Vec<Writer>,
     enough: usize,
-    end: fn(&mut Program),
+    end: impl AsyncFnOnce(&Target),
 ) -> Vec<Writer> {
-    let target = Arc::new(target(program, token, enough));
+    let target = Arc::new(target(base, token, enough));
     let mut running = JoinSet::new();
     for mut writer in writers {
         let target = Arc::clone(&target);
@@ -257,7 +266,7 @@ async fn write_until(
         ended = running.join_next() => panic!("a writer ended early: {ended:?}"),
         () = tokio::time::sleep(Duration::from_secs(60)) => panic!("too slow"),
     }
-    end(program);
+    end(&target).await;
     let writers = tokio::time::timeout(Duration::from_secs(40), running.join_all());
     writers
         .await
@@ -265,8 +274,8 @@ async fn write_until(
 }
 
 /// Everything stored is what the writers were promised; numbers and audit have no gaps either.
-async fn compare(program: &Program, token: &str, writers: &mut [Writer]) {
-    let target = target(program, token, 0);
+async fn compare(base: &str, token: &str, writers: &mut [Writer]) {
+    let target = target(base, token, 0);
     let mut stored = BTreeMap::new();
     let mut cursor = String::new();
     loop {
@@ -312,11 +321,13 @@ async fn compare(program: &Program, token: &str, writers: &mut [Writer]) {
 async fn acknowledged_writes_survive_kill_9() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut program = start(folder.path());
-    let token = sign_up(&program).await;
+    let token = sign_up(program.base()).await;
     let mut writers: Vec<Writer> = (0..CLIENTS).map(Writer::new).collect();
     for enough in [131, 607, 1009] {
-        let (kill, began) = (Program::kill, std::time::Instant::now());
-        writers = write_until(&mut program, &token, writers, enough, kill).await;
+        let began = std::time::Instant::now();
+        let base = program.base().to_owned();
+        let kill = async |_: &Target| program.kill();
+        writers = write_until(&base, &token, writers, enough, kill).await;
         let unanswered = writers
             .iter()
             .filter(|writer| writer.pending.is_some())
@@ -327,7 +338,7 @@ async fn acknowledged_writes_survive_kill_9() {
         );
         program = start(folder.path());
         // The session is as durable as the records.
-        compare(&program, &token, &mut writers).await;
+        compare(program.base(), &token, &mut writers).await;
     }
     program.stop();
 }
@@ -336,14 +347,12 @@ async fn acknowledged_writes_survive_kill_9() {
 async fn sigterm_finishes_what_was_begun() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut program = start(folder.path());
-    let token = sign_up(&program).await;
+    let token = sign_up(program.base()).await;
     let slow = Slow::begin(program.base(), &token).await;
 
     let writers = (0..CLIENTS).map(Writer::new).collect();
-    let mut writers = write_until(&mut program, &token, writers, 200, |program| {
-        program.terminate()
-    })
-    .await;
+    let end = async |_: &Target| program.terminate();
+    let mut writers = write_until(program.base(), &token, writers, 200, end).await;
     program.read_until("stopping", Duration::from_secs(10));
     let answer = slow.end().await;
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
@@ -351,11 +360,73 @@ async fn sigterm_finishes_what_was_begun() {
     assert_eq!(status.code(), Some(0), "{status}");
 
     let program = start(folder.path());
-    compare(&program, &token, &mut writers).await;
-    let target = target(&program, &token, 0);
+    compare(program.base(), &token, &mut writers).await;
+    let target = target(program.base(), &token, 0);
     let record = target.ok(Method::GET, "/data/ticket/slow", None, 200).await;
     assert_eq!(record["subject"], "sent late");
     program.stop();
+}
+
+/// Whom `kill -9` hits.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Service(Service),
+    Postgres,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_writes_survive_kill_9_of_each_service_and_of_postgresql() {
+    let (mut postgres, redis) = (Postgres::start(), Redis::start());
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app");
+    servers::migrate(&postgres.url(), &app);
+    let plan = Plan {
+        replicas: 1,
+        database: postgres.url(),
+        redis: redis.url(),
+        environment: Vec::new(),
+        proxied: false,
+    };
+    let mut cluster = Cluster::start(plan).await;
+    let base = format!("{}/api/v1", cluster.urls(Service::Gateway)[0]);
+    let token = sign_up(&base).await;
+    let mut writers: Vec<Writer> = (0..CLIENTS).map(Writer::new).collect();
+    let services = Service::ALL.map(Victim::Service);
+    for (victim, enough) in services
+        .into_iter()
+        .chain([Victim::Postgres])
+        .zip([97, 151, 203, 120])
+    {
+        let kill = async |target: &Target| {
+            match victim {
+                Victim::Service(service) => cluster.node(service, 0).kill(),
+                Victim::Postgres => postgres.kill(),
+            }
+            // Not every service is needed by every write: those that go on have to be told.
+            let before = target.acknowledged.load(Ordering::SeqCst);
+            if matches!(victim, Victim::Service(Service::Auth)) {
+                eventually("writes go on without auth-svc", START, async || {
+                    target.acknowledged.load(Ordering::SeqCst) > before + 20
+                })
+                .await;
+            }
+            target.over.store(true, Ordering::SeqCst);
+        };
+        writers = write_until(&base, &token, writers, enough, kill).await;
+        let unanswered = writers.iter().filter(|writer| writer.pending.is_some());
+        eprintln!("killed {victim:?}; {} unanswered", unanswered.count());
+        match victim {
+            Victim::Service(service) => cluster.node(service, 0).start(),
+            Victim::Postgres => postgres.start_again(),
+        }
+        cluster.ready().await;
+        let probe = target(&base, &token, 0);
+        eventually("records are read again", START, async || {
+            let answer = probe.call(Method::GET, "/data/ticket?limit=1", None).await;
+            answer.is_ok_and(|(status, _)| status == StatusCode::OK)
+        })
+        .await;
+        compare(&base, &token, &mut writers).await;
+    }
 }
 
 /// A request whose head has reached the gateway and whose body has not.

@@ -57,7 +57,7 @@ pub(crate) fn shared() -> &'static Shared {
 }
 
 /// A lock between test processes; gone when dropped, and with the process.
-fn lock(name: &str) -> File {
+pub(crate) fn lock(name: &str) -> File {
     let path = std::env::temp_dir().join(format!("objectmesh-{name}.lock"));
     let file = File::options()
         .create(true)
@@ -248,7 +248,7 @@ impl Postgres {
             process: None,
             _folder: folder,
         };
-        server.resume_service();
+        server.start_again();
         server
     }
 
@@ -263,13 +263,13 @@ impl Postgres {
         self.process = None;
     }
 
-    /// Freezes it: connections stay, nothing answers. Only the postmaster: its backends go on.
+    /// Its process.
     pub(crate) fn process(&mut self) -> &mut Supervised {
         self.process.as_mut().expect("PostgreSQL runs")
     }
 
     /// Starts it again after [`Postgres::kill`], and waits until it answers.
-    pub(crate) fn resume_service(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let log = self.data.join("../server.log");
