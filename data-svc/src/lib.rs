@@ -93,7 +93,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         engine: engine.clone(),
     });
     let kept_for = DAY * config.changes_kept_days;
-    engine.changes.start(&tasks, kept_for);
+    engine.start(&tasks, kept_for);
     let routes = Routes::new(records)
         .add_service(changes)
         .add_service(metadata)

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod link;
 pub mod node;
 pub mod resolver;
+pub mod revision;
 pub mod route;
 pub mod session;
 pub mod tasks;

@@ -13,9 +13,9 @@ pub mod references;
 pub mod seed;
 pub mod write;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use mesh::{Ctx, Result, db::Db};
+use mesh::{Ctx, Result, db::Db, tasks::Tasks};
 use metadata::ApiMethod;
 use time::OffsetDateTime;
 
@@ -70,6 +70,19 @@ pub struct Record {
 }
 
 impl Engine {
+    /// Starts what runs beside the calls: following metadata that other processes publish, and
+    /// what [`changes::Changes::start`] says.
+    pub fn start(&self, tasks: &Tasks, changes_kept_for: Duration) {
+        let (catalog, stop) = (Arc::clone(&self.catalog), tasks.stop_token());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = catalog.follow() => {}
+            }
+        });
+        self.changes.start(tasks, changes_kept_for);
+    }
+
     /// Begins the work of a call.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! Data that the platform itself brings in: the default organisation, seeds of packages, and
 //! generated data sets. Runs as the system, through the same preparation as every write.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use mesh::{
     Error, Result, clock,
-    db::{DbError, Dialect, Statement},
+    db::{DbError, Dialect, Statement, lease::Lease},
 };
 use metadata::{Seed, SeedMode};
 use serde_json::{Map, Value, value::to_raw_value};
@@ -22,8 +22,9 @@ use crate::{
         },
         schema::Schema,
     },
+    registry::packages::PackageSeeds,
     store::{
-        select,
+        package, select,
         write::{Action, Change},
     },
 };
@@ -32,6 +33,10 @@ use crate::{
 pub const DEFAULT_ORGANIZATION: &str = "00000000000000000000000001";
 /// Records that one transaction of a bulk load takes.
 const BATCH: usize = 500;
+/// A process that loads and falls silent is replaced after this time.
+const TERM: Duration = Duration::from_secs(15);
+/// How long one waits for another process that loads.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Creates the default organisation when it is not there.
 ///
@@ -90,18 +95,42 @@ pub struct Outcome {
     pub warnings: Vec<String>,
 }
 
-/// Loads seeds: idempotent by their external id, references by natural key, in file order with
-/// those that refer to later ones tried again at the end.
+/// Loads the seeds of packages, each package's once, whoever else does it at the same time. A load
+/// that was interrupted is done again by the next one who asks.
 ///
 /// # Errors
 /// Those of the database; a record that the object does not take is a warning.
-pub async fn load(engine: &Engine, seeds: &[Seed]) -> Result<Outcome> {
+pub async fn load(engine: &Engine, packages: &[PackageSeeds]) -> Result<Outcome> {
+    if packages.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let loading = |_held| async {
+        let mut outcome = Outcome::default();
+        for package in packages {
+            // Another process may have loaded them while this one waited.
+            if !package::is_loaded(&engine.db, &package.mark).await? {
+                load_package(engine, &package.seeds, &mut outcome).await?;
+                package::mark_loaded(&engine.db, &package.mark, clock::now()).await?;
+            }
+        }
+        Ok(outcome)
+    };
+    Box::pin(lease(engine).run(PATIENCE, loading)).await
+}
+
+/// Who loads seeds and data sets: one process at a time.
+fn lease(engine: &Engine) -> Lease {
+    Lease::new(engine.db.clone(), "seed", TERM)
+}
+
+/// Loads seeds: idempotent by their external id, references by natural key, in file order with
+/// those that refer to later ones tried again at the end.
+async fn load_package(engine: &Engine, seeds: &[Seed], outcome: &mut Outcome) -> Result<()> {
     let work = engine.system_work("seed");
     let keys: HashMap<&str, &str> = seeds
         .iter()
         .map(|seed| (seed.object.as_str(), seed.external_id.as_str()))
         .collect();
-    let mut outcome = Outcome::default();
     let mut waiting: Vec<(&Seed, &Map<String, Value>)> = seeds
         .iter()
         .flat_map(|seed| seed.records.iter().map(move |record| (seed, record)))
@@ -112,7 +141,7 @@ pub async fn load(engine: &Engine, seeds: &[Seed]) -> Result<Outcome> {
         let mut next = Vec::new();
         for (seed, record) in waiting {
             match resolve(engine, &work, seed, record, &keys).await? {
-                Some(resolved) => put(engine, &work, seed, resolved, &mut outcome).await?,
+                Some(resolved) => put(engine, &work, seed, resolved, outcome).await?,
                 None => next.push((seed, record)),
             }
         }
@@ -128,9 +157,9 @@ pub async fn load(engine: &Engine, seeds: &[Seed]) -> Result<Outcome> {
             seed.name, seed.object
         ));
         let bare = without_references(&work, seed, record);
-        put(engine, &work, seed, bare, &mut outcome).await?;
+        put(engine, &work, seed, bare, outcome).await?;
     }
-    Ok(outcome)
+    Ok(())
 }
 
 /// The record with expressions evaluated and natural keys replaced by ids; `None` when a target is
@@ -324,13 +353,26 @@ pub async fn load_data_set(
     engine: &Engine,
     name: &'static str,
     records: impl Iterator<Item = (String, Map<String, Value>)>,
-    mut progress: impl FnMut(usize),
+    progress: impl FnMut(usize),
 ) -> Result<usize> {
-    let work = engine.system_work("seed");
-    let loaded = Statement::new("SELECT 1 FROM om_data_set WHERE name = $1").bind(name);
-    if engine.db.query_opt(loaded, |_| Ok(())).await?.is_some() {
+    if package::is_loaded(&engine.db, name).await? {
         return Ok(0);
     }
+    let loading = |_held| load_records(engine, name, records, progress);
+    Box::pin(lease(engine).run(PATIENCE, loading)).await
+}
+
+async fn load_records(
+    engine: &Engine,
+    name: &'static str,
+    records: impl Iterator<Item = (String, Map<String, Value>)>,
+    mut progress: impl FnMut(usize),
+) -> Result<usize> {
+    // Another process may have loaded it while this one waited.
+    if package::is_loaded(&engine.db, name).await? {
+        return Ok(0);
+    }
+    let work = engine.system_work("seed");
     let mut records = records.peekable();
     let mut count = 0;
     while records.peek().is_some() {
@@ -361,21 +403,7 @@ pub async fn load_data_set(
         engine.changes.wake();
         progress(count);
     }
-    engine
-        .db
-        .write::<_, Error, _>(move |tx| {
-            let statement = Statement::new(
-                "INSERT INTO om_data_set (name, loaded_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            )
-            .bind(name)
-            .bind(clock::now());
-            async move {
-                tx.execute(statement).await?;
-                Ok(())
-            }
-            .boxed()
-        })
-        .await?;
+    package::mark_loaded(&engine.db, name, clock::now()).await?;
     // Fresh statistics: a plan made for empty tables is a slow one.
     let analyze = match engine.db.dialect() {
         Dialect::Sqlite => "PRAGMA optimize",

@@ -1,13 +1,18 @@
 //! Installing packages and publishing revisions. The database holds what is installed; every
 //! replica serves that, never its own disk (architecture.md §6).
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
-use mesh::{clock, db::Db};
-use metadata::{Diagnostic, Package};
+use mesh::{
+    clock,
+    db::{Db, DbError},
+    revision::Served,
+};
+use metadata::{Diagnostic, Package, Seed};
+use sha2::{Digest as _, Sha256};
 
 use super::Registry;
 use crate::store::{ddl, package};
@@ -15,10 +20,16 @@ use crate::store::{ddl, package};
 /// Users, organisations, assignments and the audit log, declared like any app.
 const PLATFORM: &str = include_str!("platform.json");
 
+/// How often the head is looked at for revisions that other processes published.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often an installation is tried when others change the metadata at the same time.
+const ATTEMPTS: u32 = 20;
+
 /// The registry in force, and the way to a new revision.
 pub struct Catalog {
     db: Db,
     current: ArcSwap<Registry>,
+    served: Arc<Served>,
 }
 
 impl Catalog {
@@ -27,11 +38,15 @@ impl Catalog {
     /// # Errors
     /// Those of the database, or an artifact that cannot be read any more.
     pub async fn open(db: Db) -> anyhow::Result<Self> {
-        let (registry, _) = load(&db).await?;
+        let installed = package::installation(&db).await?;
+        let registry = build(&installed)?;
         ddl::migrate(&db, &registry).await?;
+        let served = Arc::new(Served::default());
+        served.publish(registry.revision);
         Ok(Self {
             db,
             current: ArcSwap::from_pointee(registry),
+            served,
         })
     }
 
@@ -41,8 +56,66 @@ impl Catalog {
         self.current.load_full()
     }
 
+    /// The number of the revision in force, and the way to wait for a newer one.
+    #[must_use]
+    pub fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.served)
+    }
+
+    /// Follows what other processes publish, for ever. A revision that cannot be read is told once
+    /// and left aside: the last good one stays in force.
+    pub async fn follow(&self) {
+        let mut refused = 0;
+        loop {
+            if let Err(error) = self.refresh(refused).await {
+                match error {
+                    Refused::Unreadable(revision, error) => {
+                        refused = revision;
+                        tracing::error!(
+                            registry.revision = revision,
+                            error = format!("{error:#}"),
+                            "the metadata's newest revision cannot be read; the last one stays"
+                        );
+                    }
+                    Refused::Db(error) => {
+                        tracing::debug!(%error, "the metadata's head could not be looked at");
+                    }
+                }
+            }
+            // Asked for or not, the next look comes.
+            let _asked = tokio::time::timeout(LOOK, self.served.wanted()).await;
+        }
+    }
+
+    /// Serves the newest revision, unless it is the one that was refused before.
+    async fn refresh(&self, refused: u64) -> Result<(), Refused> {
+        let head = package::head(&self.db).await?;
+        if head <= self.served.current() || head == refused {
+            return Ok(());
+        }
+        let installed = package::installation(&self.db).await?;
+        if installed.revision > self.served.current() {
+            let revision = installed.revision;
+            let registry = build(&installed);
+            self.publish(registry.map_err(|error| Refused::Unreadable(revision, error))?);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, registry: Registry) {
+        let (revision, registry) = (registry.revision, Arc::new(registry));
+        // Another task may have published a newer one meanwhile.
+        self.current
+            .rcu(|current| match current.revision < revision {
+                true => Arc::clone(&registry),
+                false => Arc::clone(current),
+            });
+        self.served.publish(revision);
+    }
+
     /// Installs packages, brings the tables up to them and publishes the next revision. Packages
-    /// that are installed already, unchanged, change nothing.
+    /// that are installed already, unchanged, change nothing. When others install at the same
+    /// time, one after the other gets its turn.
     ///
     /// # Errors
     /// Those of the database; a change that would lose data.
@@ -54,65 +127,112 @@ impl Catalog {
                 package.id
             );
         }
-        let installed = package::all(&self.db).await?;
-        let mut changed = Vec::new();
-        for package in packages {
-            let artifact = package.to_artifact().to_string();
-            if !installed
-                .iter()
-                .any(|old| old.id == package.id && old.artifact == artifact)
-            {
-                changed.push(package::Installed {
-                    id: package.id.clone(),
-                    version: package.version.clone(),
-                    artifact,
+        let wanted: Vec<package::Installed> = packages
+            .iter()
+            .map(|package| package::Installed {
+                id: package.id.clone(),
+                version: package.version.clone(),
+                artifact: package.to_artifact().to_string(),
+            })
+            .collect();
+        for attempt in 1..=ATTEMPTS {
+            if let Some(diagnostics) = self.try_install(&wanted).await? {
+                return Ok(Installation {
+                    diagnostics,
+                    seeds: self.seeds(packages, &wanted).await?,
                 });
             }
+            let most = 20 * u64::from(attempt);
+            let pause = Duration::from_millis(rand::random_range(1..=most));
+            tokio::time::sleep(pause).await;
         }
-        let (revision, _) = package::head(&self.db).await?;
-        if changed.is_empty() && revision > 0 {
-            return Ok(Installation::default());
+        anyhow::bail!("other processes keep changing the metadata; try again")
+    }
+
+    /// Installs on the head as it is now; `None` when another process moved it meanwhile.
+    async fn try_install(
+        &self,
+        wanted: &[package::Installed],
+    ) -> anyhow::Result<Option<Vec<Diagnostic>>> {
+        let mut installed = package::installation(&self.db).await?;
+        let is_new = |new: &&package::Installed| {
+            let same = |old: &package::Installed| old.id == new.id && old.artifact == new.artifact;
+            !installed.packages.iter().any(same)
+        };
+        let changed: Vec<package::Installed> = wanted.iter().filter(is_new).cloned().collect();
+        let head = installed.revision;
+        if changed.is_empty() && head > 0 {
+            if head > self.served.current() {
+                self.publish(build(&installed)?);
+            }
+            return Ok(Some(Vec::new()));
         }
-        // Tables first, then the revision: nobody may see an object without its table.
-        let mut all = installed;
         for new in &changed {
-            match all.iter_mut().find(|old| old.id == new.id) {
+            match installed.packages.iter_mut().find(|old| old.id == new.id) {
                 Some(old) => *old = new.clone(),
-                None => all.push(new.clone()),
+                None => installed.packages.push(new.clone()),
             }
         }
         let now = clock::now();
-        let (registry, diagnostics) = Registry::build(read(&all)?, revision + 1, now);
+        let (registry, diagnostics) = Registry::build(read(&installed.packages)?, head + 1, now);
+        // Tables first, then the revision: nobody may see an object without its table.
         ddl::migrate(&self.db, &registry).await?;
-        let changed_ids: Vec<String> = changed.iter().map(|package| package.id.clone()).collect();
         let changed = Arc::new(changed);
-        let published = self
+        let moved = self
             .db
-            .write(move |tx| {
+            .write::<_, DbError, _>(move |tx| {
                 let changed = Arc::clone(&changed);
                 async move {
+                    // The head first: whoever moves it keeps the others out until the commit.
+                    if !package::advance(tx, head, now).await? {
+                        return Ok(false);
+                    }
                     for package in &*changed {
                         package::put(tx, package, now).await?;
                     }
-                    package::advance(tx, revision, now).await
+                    Ok(true)
                 }
                 .boxed()
             })
             .await?;
-        anyhow::ensure!(
-            published,
-            "another process changed the metadata at the same time; try again"
-        );
-        self.current.store(Arc::new(registry));
-        let is_new = |package: &&Package| changed_ids.contains(&package.id);
-        Ok(Installation {
-            diagnostics,
-            seeds: packages
-                .iter()
-                .filter(is_new)
-                .flat_map(|package| package.seeds.clone())
-                .collect(),
-        })
+        if moved {
+            self.publish(registry);
+        }
+        Ok(moved.then_some(diagnostics))
+    }
+
+    /// The seeds of these packages that were not loaded to their end yet, by whomever.
+    async fn seeds(
+        &self,
+        packages: &[Package],
+        installed: &[package::Installed],
+    ) -> anyhow::Result<Vec<PackageSeeds>> {
+        let mut seeds = Vec::new();
+        for (package, installed) in packages.iter().zip(installed) {
+            let hash = Sha256::digest(installed.artifact.as_bytes());
+            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mark = format!("seeds {} {hash}", package.id);
+            if !package.seeds.is_empty() && !package::is_loaded(&self.db, &mark).await? {
+                seeds.push(PackageSeeds {
+                    mark,
+                    seeds: package.seeds.clone(),
+                });
+            }
+        }
+        Ok(seeds)
+    }
+}
+
+/// Why a revision is not served.
+enum Refused {
+    /// Which one cannot be read, and why.
+    Unreadable(u64, anyhow::Error),
+    Db(DbError),
+}
+
+impl From<DbError> for Refused {
+    fn from(error: DbError) -> Self {
+        Self::Db(error)
     }
 }
 
@@ -122,14 +242,22 @@ pub struct Installation {
     /// What is wrong with the packages together.
     pub diagnostics: Vec<Diagnostic>,
     /// The seeds of packages that are new or changed, to be loaded now.
-    pub seeds: Vec<metadata::Seed>,
+    pub seeds: Vec<PackageSeeds>,
 }
 
-async fn load(db: &Db) -> anyhow::Result<(Registry, Vec<Diagnostic>)> {
-    let installed = package::all(db).await?;
-    let (revision, published_at) = package::head(db).await?;
-    let at = published_at.unwrap_or_else(clock::now);
-    Ok(Registry::build(read(&installed)?, revision, at))
+/// The seeds of a package.
+#[derive(Debug)]
+pub struct PackageSeeds {
+    /// What is noted in the database once they are loaded.
+    pub mark: String,
+    /// The seeds.
+    pub seeds: Vec<Seed>,
+}
+
+fn build(installed: &package::Installation) -> anyhow::Result<Registry> {
+    let at = installed.published_at.unwrap_or_else(clock::now);
+    let packages = read(&installed.packages)?;
+    Ok(Registry::build(packages, installed.revision, at).0)
 }
 
 /// The platform's package, then those installed.

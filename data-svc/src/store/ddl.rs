@@ -1,10 +1,17 @@
 //! Object tables from metadata: created and extended, never narrowed (architecture.md §7). An
 //! operator can read the database with ordinary tools: one table an object, one column a field.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::FutureExt as _;
-use mesh::db::{Db, DbError, Dialect, Statement, Tx};
+use mesh::db::{
+    Db, DbError, Dialect, Statement, Tx,
+    lease::{Held, Lease, LeaseError},
+};
 use metadata::{FieldType, Unique};
 use sha2::{Digest as _, Sha256};
 
@@ -31,9 +38,24 @@ pub enum MigrateError {
         /// Column type that the metadata asks for.
         wanted: String,
     },
+    /// Another process took the change over.
+    #[error("the lease on the schema was lost")]
+    Lost,
+    /// The lease could not be had.
+    #[error(transparent)]
+    Lease(LeaseError),
     /// The database refused.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<LeaseError> for MigrateError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Db(error) => Self::Db(error),
+            other => Self::Lease(other),
+        }
+    }
 }
 
 impl mesh::db::Retry for MigrateError {
@@ -42,26 +64,154 @@ impl mesh::db::Retry for MigrateError {
     }
 }
 
-/// Creates missing tables, columns and indexes of every object.
+/// How long one waits for another process that changes the schema.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// A process that changes the schema and falls silent is replaced after this time.
+const TERM: Duration = Duration::from_secs(10);
+/// How often a change is tried whose tables are in use.
+const ATTEMPTS: u32 = 20;
+
+/// Creates missing tables, columns and indexes of every object. Several processes may ask at once:
+/// one after the other does what is then still missing. Writes go on meanwhile.
 ///
 /// # Errors
-/// [`MigrateError`]; then nothing has changed.
+/// [`MigrateError`]; what was done until then stays, and is not done again.
 pub async fn migrate(db: &Db, registry: &Registry) -> Result<(), MigrateError> {
-    let schemas: std::sync::Arc<Vec<_>> =
-        std::sync::Arc::new(registry.schemas().cloned().collect());
-    db.write(move |tx| {
-        let schemas = std::sync::Arc::clone(&schemas);
-        async move {
-            let mut stored = stored_columns(tx).await?;
-            for schema in &*schemas {
-                let table = stored.remove(schema.name()).unwrap_or_default();
-                migrate_object(tx, schema, &table).await?;
+    let schemas: Arc<Vec<_>> = Arc::new(registry.schemas().cloned().collect());
+    let asked = Arc::clone(&schemas);
+    // Asked without a lock first: most starts find nothing to do.
+    let missing = db.read::<_, MigrateError, _>(move |tx| {
+        let schemas = Arc::clone(&asked);
+        async move { missing(tx, &schemas).await }.boxed()
+    });
+    if missing.await?.is_nothing() {
+        return Ok(());
+    }
+    let lease = Lease::new(db.clone(), "schema", TERM);
+    let work = |held| change(db, schemas, held);
+    Box::pin(lease.run(PATIENCE, work)).await
+}
+
+/// Does what is missing, while the lease is held.
+async fn change(db: &Db, schemas: Arc<Vec<Arc<Schema>>>, held: Held) -> Result<(), MigrateError> {
+    let mut attempt = 1;
+    let beside = loop {
+        let (schemas, held) = (Arc::clone(&schemas), held.clone());
+        let done = db.write_alone(move |tx| {
+            let (schemas, held) = (Arc::clone(&schemas), held.clone());
+            async move { change_tables(tx, &schemas, &held).await }.boxed()
+        });
+        match done.await {
+            // A table was in use for too long, and a change that waits for it would hold up
+            // everybody behind it.
+            Err(MigrateError::Db(DbError::Timeout)) if attempt < ATTEMPTS => {
+                tokio::time::sleep(Duration::from_millis(100 * u64::from(attempt))).await;
+                attempt += 1;
             }
-            Ok(())
+            done => break done?,
         }
-        .boxed()
-    })
-    .await
+    };
+    for index in beside {
+        if index.is_broken {
+            let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", quote(&index.name));
+            db.execute_unbounded(drop).await?;
+        }
+        let built = db.execute_unbounded(index.create("CONCURRENTLY ")).await;
+        if let Err(error) = built {
+            // What is left of it would cost every write and serve no query.
+            let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", quote(&index.name));
+            if let Err(error) = db.execute_unbounded(drop).await {
+                tracing::warn!(index.name, %error, "a half built index could not be dropped");
+            }
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// Creates tables and columns, and the indexes of new tables; answers those of tables that were
+/// there before, which PostgreSQL builds outside of any transaction.
+async fn change_tables(
+    tx: &mut Tx,
+    schemas: &[Arc<Schema>],
+    held: &Held,
+) -> Result<Vec<Index>, MigrateError> {
+    if !held.confirm(tx).await? {
+        return Err(MigrateError::Lost);
+    }
+    if tx.dialect() == Dialect::Postgres {
+        tx.execute_batch("SET LOCAL lock_timeout = '2s'").await?;
+    }
+    let missing = missing(tx, schemas).await?;
+    for sql in missing.tables {
+        tx.execute(Statement::new(sql).once()).await?;
+    }
+    let (now, beside): (Vec<_>, Vec<_>) = missing
+        .indexes
+        .into_iter()
+        .partition(|index| index.is_of_new_table || tx.dialect() == Dialect::Sqlite);
+    for index in now {
+        tx.execute(Statement::new(index.create("")).once()).await?;
+    }
+    Ok(beside)
+}
+
+/// What the tables lack.
+#[derive(Debug, Default)]
+struct Missing {
+    /// Statements that create or extend tables.
+    tables: Vec<String>,
+    indexes: Vec<Index>,
+}
+
+impl Missing {
+    fn is_nothing(&self) -> bool {
+        self.tables.is_empty() && self.indexes.is_empty()
+    }
+}
+
+/// An index.
+#[derive(Debug)]
+struct Index {
+    name: String,
+    is_unique: bool,
+    /// What follows the name: table, columns, condition.
+    rest: String,
+    is_of_new_table: bool,
+    /// It is there, but its building was cut short.
+    is_broken: bool,
+}
+
+impl Index {
+    fn create(&self, how: &str) -> String {
+        let kind = if self.is_unique {
+            "UNIQUE INDEX"
+        } else {
+            "INDEX"
+        };
+        let (name, rest) = (quote(&self.name), &self.rest);
+        format!("CREATE {kind} {how}IF NOT EXISTS {name} {rest}")
+    }
+}
+
+async fn missing(tx: &mut Tx, schemas: &[Arc<Schema>]) -> Result<Missing, MigrateError> {
+    let mut stored = stored_columns(tx).await?;
+    let stored_indexes = stored_indexes(tx).await?;
+    let mut missing = Missing::default();
+    for schema in schemas {
+        let table = stored.remove(schema.name()).unwrap_or_default();
+        missing_of(schema, &table, tx.dialect(), &mut missing.tables)?;
+        for mut index in indexes(schema) {
+            index.is_of_new_table = table.is_empty();
+            match stored_indexes.get(&index.name) {
+                Some(true) => continue,
+                Some(false) => index.is_broken = true,
+                None => {}
+            }
+            missing.indexes.push(index);
+        }
+    }
+    Ok(missing)
 }
 
 /// Table → column → type, as the database has them.
@@ -91,12 +241,31 @@ async fn stored_columns(
     Ok(tables)
 }
 
-async fn migrate_object(
-    tx: &mut Tx,
+/// Index → whether it was built to its end.
+async fn stored_indexes(tx: &mut Tx) -> Result<BTreeMap<String, bool>, DbError> {
+    let sql = match tx.dialect() {
+        Dialect::Sqlite => "SELECT name, 1 FROM sqlite_master WHERE type = 'index'",
+        Dialect::Postgres => {
+            "SELECT c.relname::text, CASE WHEN i.indisvalid THEN 1 ELSE 0 END::bigint \
+             FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema()"
+        }
+    };
+    let rows = tx
+        .query(Statement::new(sql), |row| {
+            Ok((row.req_text(0)?.to_owned(), row.req_int(1)? == 1))
+        })
+        .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// The statements that an object's table lacks.
+fn missing_of(
     schema: &Schema,
     stored: &BTreeMap<String, String>,
+    dialect: Dialect,
+    statements: &mut Vec<String>,
 ) -> Result<(), MigrateError> {
-    let dialect = tx.dialect();
     let table = quote(schema.name());
     if stored.is_empty() {
         let columns: Vec<String> = schema
@@ -104,32 +273,25 @@ async fn migrate_object(
             .iter()
             .map(|column| definition(column, dialect))
             .collect();
-        let sql = format!("CREATE TABLE {table} ({})", columns.join(", "));
-        tx.execute(Statement::new(sql)).await?;
-    } else {
-        for column in &schema.columns {
-            match stored.get(&column.name) {
-                None => {
-                    let sql = format!(
-                        "ALTER TABLE {table} ADD COLUMN {}",
-                        addition(column, dialect)
-                    );
-                    tx.execute(Statement::new(sql)).await?;
-                }
-                Some(kind) if !same_type(kind, column.storage, dialect) => {
-                    return Err(MigrateError::Retyped {
-                        object: schema.name().to_owned(),
-                        field: column.field.name.clone(),
-                        stored: kind.clone(),
-                        wanted: column_type(column.storage, dialect).to_owned(),
-                    });
-                }
-                Some(_) => {}
-            }
-        }
+        statements.push(format!("CREATE TABLE {table} ({})", columns.join(", ")));
+        return Ok(());
     }
-    for index in indexes(schema) {
-        tx.execute(Statement::new(index)).await?;
+    for column in &schema.columns {
+        match stored.get(&column.name) {
+            None => statements.push(format!(
+                "ALTER TABLE {table} ADD COLUMN {}",
+                definition(column, dialect)
+            )),
+            Some(kind) if !same_type(kind, column.storage, dialect) => {
+                return Err(MigrateError::Retyped {
+                    object: schema.name().to_owned(),
+                    field: column.field.name.clone(),
+                    stored: kind.clone(),
+                    wanted: column_type(column.storage, dialect).to_owned(),
+                });
+            }
+            Some(_) => {}
+        }
     }
     Ok(())
 }
@@ -147,11 +309,6 @@ fn definition(column: &Column, dialect: Dialect) -> String {
         _ if column.field.is_multi_value() => format!("{base} NOT NULL DEFAULT '[]'"),
         _ => base,
     }
-}
-
-/// A column added to a table that has rows.
-fn addition(column: &Column, dialect: Dialect) -> String {
-    definition(column, dialect)
 }
 
 fn column_type(storage: Storage, dialect: Dialect) -> &'static str {
@@ -190,8 +347,8 @@ fn same_type(stored: &str, storage: Storage, dialect: Dialect) -> bool {
 }
 
 /// The indexes of an object: default order, unique fields, references, declared ones.
-fn indexes(schema: &Schema) -> Vec<String> {
-    let mut statements = Vec::new();
+fn indexes(schema: &Schema) -> Vec<Index> {
+    let mut indexes = Vec::new();
     let mut seen = BTreeSet::new();
     let live = match schema.column("deleted_at") {
         // A deleted record frees its unique values.
@@ -204,15 +361,19 @@ fn indexes(schema: &Schema) -> Vec<String> {
         if columns.is_empty() || !seen.insert((unique, columns.join(","))) {
             return;
         }
-        let kind = if unique { "UNIQUE INDEX" } else { "INDEX" };
         let list: Vec<String> = columns.iter().map(|column| quote(column)).collect();
-        statements.push(format!(
-            "CREATE {kind} IF NOT EXISTS {} ON {} ({}){}",
-            quote(&index_name(schema.name(), unique, &columns)),
-            quote(schema.name()),
-            list.join(", "),
-            if unique { live.as_str() } else { "" },
-        ));
+        indexes.push(Index {
+            name: index_name(schema.name(), unique, &columns),
+            is_unique: unique,
+            rest: format!(
+                "ON {} ({}){}",
+                quote(schema.name()),
+                list.join(", "),
+                if unique { live.as_str() } else { "" },
+            ),
+            is_of_new_table: false,
+            is_broken: false,
+        });
     };
     let organization = schema
         .column("organization_id")
@@ -257,7 +418,7 @@ fn indexes(schema: &Schema) -> Vec<String> {
             add(index.unique, columns);
         }
     }
-    statements
+    indexes
 }
 
 /// Index names live in one namespace and have 63 bytes at most; long ones are hashed.

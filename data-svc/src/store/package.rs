@@ -1,6 +1,7 @@
 //! Installed packages and the head of the registry.
 
-use mesh::db::{Db, DbError, Statement, Tx};
+use futures::FutureExt as _;
+use mesh::db::{Db, DbError, Row, Statement, Tx};
 use time::OffsetDateTime;
 
 /// A package as it is installed.
@@ -14,14 +15,42 @@ pub struct Installed {
     pub artifact: String,
 }
 
-/// All packages, in the order in which they were first installed.
+/// What is installed, as of one moment.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    /// The revision in force; 0 when there is none yet.
+    pub revision: u64,
+    /// When it was published.
+    pub published_at: Option<OffsetDateTime>,
+    /// The packages, in the order in which they were first installed.
+    pub packages: Vec<Installed>,
+}
+
+/// Head and packages on one snapshot.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn all(db: &Db) -> Result<Vec<Installed>, DbError> {
+pub async fn installation(db: &Db) -> Result<Installation, DbError> {
+    db.read::<_, DbError, _>(|tx| {
+        async move {
+            let head = tx.query_opt(Statement::new(HEAD), head_row).await?;
+            let (revision, published_at) = head.unwrap_or_default();
+            let packages = all(tx).await?;
+            Ok(Installation {
+                revision,
+                published_at,
+                packages,
+            })
+        }
+        .boxed()
+    })
+    .await
+}
+
+async fn all(tx: &mut Tx) -> Result<Vec<Installed>, DbError> {
     let statement =
         Statement::new("SELECT id, version, artifact FROM om_package ORDER BY installed_at, id");
-    db.query(statement, |row| {
+    tx.query(statement, |row| {
         Ok(Installed {
             id: row.text(0)?.unwrap_or_default().to_owned(),
             version: row.text(1)?.unwrap_or_default().to_owned(),
@@ -48,21 +77,43 @@ pub async fn put(tx: &mut Tx, package: &Installed, now: OffsetDateTime) -> Resul
     Ok(())
 }
 
-/// The revision in force and when it was published; 0 when there is none yet.
+const HEAD: &str = "SELECT revision, published_at FROM om_registry_head WHERE id = 1";
+
+fn head_row(row: &Row<'_>) -> Result<(u64, Option<OffsetDateTime>), DbError> {
+    let revision = u64::try_from(row.req_int(0)?).unwrap_or_default();
+    Ok((revision, row.datetime(1)?))
+}
+
+/// The revision in force; 0 when there is none yet.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn head(db: &Db) -> Result<(u64, Option<OffsetDateTime>), DbError> {
-    let statement =
-        Statement::new("SELECT revision, published_at FROM om_registry_head WHERE id = 1");
-    let row = db
-        .query_opt(statement, |row| {
-            Ok((row.int(0)?.unwrap_or_default(), row.datetime(1)?))
-        })
-        .await?;
-    Ok(row.map_or((0, None), |(revision, at)| {
-        (u64::try_from(revision).unwrap_or(0), at)
-    }))
+pub async fn head(db: &Db) -> Result<u64, DbError> {
+    let row = db.query_opt(Statement::new(HEAD), head_row).await?;
+    Ok(row.unwrap_or_default().0)
+}
+
+/// Whether something is noted as loaded.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_loaded(db: &Db, mark: &str) -> Result<bool, DbError> {
+    let statement = Statement::new("SELECT 1 FROM om_data_set WHERE name = $1").bind(mark);
+    Ok(db.query_opt(statement, |_| Ok(())).await?.is_some())
+}
+
+/// Notes that something was loaded to its end.
+///
+/// # Errors
+/// Those of the database.
+pub async fn mark_loaded(db: &Db, mark: &str, now: OffsetDateTime) -> Result<(), DbError> {
+    let statement = Statement::new(
+        "INSERT INTO om_data_set (name, loaded_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(mark)
+    .bind(now);
+    db.execute(statement).await?;
+    Ok(())
 }
 
 /// Moves the head from `from` to the next number. False when another replica moved it first.

@@ -85,7 +85,7 @@ impl Bed {
         let engine = self.engine().await;
         let installed = engine.catalog.install(&[package(&app())]).await;
         installed.expect("the app installs");
-        engine.changes.start(&self.tasks, WEEK);
+        engine.start(&self.tasks, WEEK);
         engine
     }
 

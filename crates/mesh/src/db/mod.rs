@@ -20,7 +20,7 @@ mod tx;
 mod value;
 mod writer;
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 pub use futures::future::BoxFuture;
 use serde::{Deserialize, Deserializer};
@@ -295,6 +295,26 @@ impl Db {
                 telemetry::ended(&span, &done);
                 done
             }
+        }
+    }
+
+    /// Runs one statement of DDL without values and without a time limit; on PostgreSQL outside
+    /// any transaction, as `CREATE INDEX CONCURRENTLY` asks for. Unlike a write it stops when the
+    /// caller drops the future.
+    pub async fn execute_unbounded(
+        &self,
+        sql: impl Into<Cow<'static, str>>,
+    ) -> Result<(), DbError> {
+        let sql = sql.into();
+        match self {
+            Self::Sqlite(_) => {
+                self.write_alone(move |tx| {
+                    let sql = sql.clone();
+                    Box::pin(async move { tx.execute_batch(sql).await })
+                })
+                .await
+            }
+            Self::Postgres(db) => Box::pin(db.unbounded(sql)).await,
         }
     }
 

@@ -104,6 +104,17 @@ impl PgTx {
         self.bound("SET LOCAL statement_timeout = DEFAULT").await
     }
 
+    /// Runs one statement outside any transaction and without a time limit. A connection on which
+    /// that failed, or was given up, is not used again.
+    pub(super) async fn unbounded(&mut self, sql: Cow<'static, str>) -> Result<(), DbError> {
+        self.open = true;
+        self.bound("SET statement_timeout = 0").await?;
+        self.conn.execute(sql_str(sql)).await?;
+        self.bound("RESET statement_timeout").await?;
+        self.open = false;
+        Ok(())
+    }
+
     /// Runs one of the statements that bound a transaction.
     pub(super) async fn bound(&mut self, sql: &'static str) -> Result<(), DbError> {
         self.conn.execute(sql).await?;

@@ -1,6 +1,6 @@
 //! The PostgreSQL backend: a pool of sqlx connections.
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{borrow::Cow, str::FromStr as _, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use sqlx::{
@@ -126,6 +126,11 @@ impl Postgres {
         };
         let done = self.writes.spawn(run);
         done.await.map_err(ended)?
+    }
+
+    /// Runs one statement that may take its time and takes no transaction.
+    pub(super) async fn unbounded(&self, sql: Cow<'static, str>) -> Result<(), DbError> {
+        self.acquire().await?.unbounded(sql).await
     }
 
     pub(super) async fn read<T, E, F>(&self, mut job: F) -> Result<T, E>

@@ -1,0 +1,278 @@
+//! One registry, whichever replica publishes it, and one database, whoever prepares it.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use data_svc::engine::{Engine, seed};
+use mesh::db::Statement;
+use serde_json::{Value, json};
+
+use crate::{
+    bed::{Bed, app, eventually, package, soon},
+    both,
+};
+
+/// The app with another field, and an index on it.
+fn grown() -> Value {
+    let mut app = app();
+    app["manifest"]["version"] = json!("1.1.0");
+    app["objects"][0]["fields"]["grade"] = json!({"type": "number", "scale": 0, "index": true});
+    app
+}
+
+/// An app of its own with one object and two seeds.
+fn seeded(number: usize) -> Value {
+    json!({
+        "manifest": {"id": format!("com.example.app{number}"), "version": "1.0.0", "name": "N"},
+        "objects": [{"name": format!("thing_{number}"), "sharingModel": "public_read_write",
+            "fields": {"name": {"type": "text"}, "number": {"type": "autonumber"}}}],
+        "data": [{"object": format!("thing_{number}"), "externalId": "name", "mode": "upsert",
+            "records": [{"name": "one"}, {"name": "two"}]}],
+    })
+}
+
+async fn count(engine: &Engine, table: &str) -> i64 {
+    let sql = Statement::new(format!("SELECT count(*) FROM {table}"));
+    engine
+        .db
+        .query_one(sql, |row| row.req_int(0))
+        .await
+        .expect("counted")
+}
+
+both!(a_new_revision_reaches_every_replica, async |bed: &Bed| {
+    let (first, second) = (bed.replica().await, bed.replica().await);
+    let before = second.catalog.current().revision;
+    let installed = first.catalog.install(&[package(&grown())]).await;
+    installed.expect("installs");
+    let revision = first.catalog.current().revision;
+    assert_eq!(revision, before + 1);
+    // Who asks for it does not wait for the next look.
+    soon(second.catalog.served().catch_up(revision))
+        .await
+        .expect("catches up");
+    let registry = second.catalog.current();
+    assert_eq!(registry.revision, revision);
+    assert!(
+        registry
+            .schema("note")
+            .expect("an object")
+            .column("grade")
+            .is_some()
+    );
+    // And nobody has to ask.
+    let mut next = grown();
+    next["manifest"]["version"] = json!("1.2.0");
+    first
+        .catalog
+        .install(&[package(&next)])
+        .await
+        .expect("installs");
+    let second = &second;
+    eventually(async || (second.catalog.current().revision == revision + 1).then_some(())).await;
+});
+
+both!(all_who_install_at_once_succeed, async |bed: &Bed| {
+    let first = bed.replica().await;
+    let mut replicas = Vec::new();
+    for _ in 0..4 {
+        replicas.push(bed.engine().await);
+    }
+    let before = first.catalog.current().revision;
+    let installs = replicas
+        .iter()
+        .enumerate()
+        .map(|(number, engine)| async move {
+            // One that everybody brings, and one of its own.
+            let packages = [package(&seeded(99)), package(&seeded(number))];
+            let installed = engine.catalog.install(&packages).await.expect("installs");
+            seed::load(engine, &installed.seeds).await.expect("loads")
+        });
+    let outcomes = soon(futures::future::join_all(installs)).await;
+    let inserted: usize = outcomes.iter().map(|outcome| outcome.inserted).sum();
+    assert_eq!(inserted, 2 * 5, "{outcomes:?}");
+    assert!(
+        outcomes.iter().all(|outcome| outcome.warnings.is_empty()),
+        "{outcomes:?}"
+    );
+    let revision = first.catalog.current().revision.max(before + 4);
+    soon(first.catalog.served().catch_up(revision))
+        .await
+        .expect("catches up");
+    for number in [0, 1, 2, 3, 99] {
+        let table = format!("thing_{number}");
+        assert!(first.catalog.current().schema(&table).is_some(), "{table}");
+        assert_eq!(count(&first, &table).await, 2, "{table}");
+    }
+    assert_eq!(count(&first, "om_registry_head").await, 1);
+    assert_eq!(count(&first, "sys_organization").await, 1);
+});
+
+both!(
+    an_empty_database_prepared_by_ten_at_once,
+    async |bed: &Bed| {
+        let engines = soon(futures::future::join_all((0..10).map(|_| bed.engine()))).await;
+        let first = &engines[0];
+        assert_eq!(count(first, "sys_organization").await, 1);
+        assert_eq!(count(first, "om_secret").await, 1);
+        let indexes: BTreeSet<String> = index_names(first).await.into_iter().collect();
+        assert!(indexes.len() > 10);
+    }
+);
+
+async fn index_names(engine: &Engine) -> Vec<String> {
+    let sql = match engine.db.dialect() {
+        mesh::db::Dialect::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'index'",
+        mesh::db::Dialect::Postgres => {
+            "SELECT indexname::text FROM pg_indexes WHERE schemaname = current_schema()"
+        }
+    };
+    let names = engine.db.query(sql, |row| Ok(row.req_text(0)?.to_owned()));
+    names.await.expect("asked")
+}
+
+both!(seeds_cut_short_are_loaded_by_the_next, async |bed: &Bed| {
+    let engine = bed.engine().await;
+    let packages = [package(&seeded(1))];
+    // Installed, and then the process is gone before it has loaded the seeds.
+    let installed = engine.catalog.install(&packages).await.expect("installs");
+    assert_eq!(installed.seeds.len(), 1);
+    let next = bed.engine().await;
+    let installed = next.catalog.install(&packages).await.expect("installs");
+    let outcome = seed::load(&next, &installed.seeds).await.expect("loads");
+    assert_eq!(outcome.inserted, 2);
+    // Loaded once, never again.
+    let again = bed.engine().await;
+    let installed = again.catalog.install(&packages).await.expect("installs");
+    assert!(installed.seeds.is_empty());
+});
+
+both!(
+    a_revision_that_cannot_be_read_leaves_the_last_one,
+    async |bed: &Bed| {
+        let engine = bed.replica().await;
+        let good = engine.catalog.current().revision;
+        let db = bed.db().await;
+        for sql in [
+            "UPDATE om_package SET artifact = '{broken'",
+            "UPDATE om_registry_head SET revision = revision + 1",
+        ] {
+            db.execute(sql).await.expect("changed");
+        }
+        let refused = engine.catalog.served().catch_up(good + 1).await;
+        assert!(refused.is_err());
+        assert_eq!(engine.catalog.current().revision, good);
+        let work = engine.system_work("seed");
+        engine
+            .create(&work, "note", b"{\"text\": \"still here\"}")
+            .await
+            .expect("created");
+    }
+);
+
+both!(
+    a_column_comes_while_others_read_and_write,
+    async |bed: &Bed| {
+        let (first, second) = (bed.replica().await, bed.replica().await);
+        let done = AtomicBool::new(false);
+        let traffic = (0..4).map(|_| async {
+            let mut calls = 0;
+            while !done.load(Ordering::Relaxed) || calls < 20 {
+                let work = second.system_work("seed");
+                let made = second
+                    .create(&work, "note", b"{\"text\": \"t\"}")
+                    .await
+                    .expect("created");
+                second
+                    .get(&work, "note", &made.id, "", "")
+                    .await
+                    .expect("read");
+                calls += 1;
+            }
+        });
+        let change = async {
+            let installed = first.catalog.install(&[package(&grown())]).await;
+            installed.expect("installs");
+            let revision = first.catalog.current().revision;
+            soon(second.catalog.served().catch_up(revision))
+                .await
+                .expect("catches up");
+            done.store(true, Ordering::Relaxed);
+        };
+        soon(futures::future::join(
+            futures::future::join_all(traffic),
+            change,
+        ))
+        .await;
+        let work = second.system_work("seed");
+        let made = second
+            .create(&work, "note", b"{\"grade\": 3}")
+            .await
+            .expect("created");
+        let read = first
+            .get(&first.system_work("seed"), "note", &made.id, "", "")
+            .await;
+        let read: Value = serde_json::from_slice(&read.expect("read").json).expect("JSON");
+        assert_eq!(read["grade"], 3);
+        assert!(
+            index_names(&first)
+                .await
+                .iter()
+                .any(|name| name == "ix_note__grade")
+        );
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_whose_building_was_cut_short_is_built_again() {
+    let Some(bed) = Bed::postgres() else {
+        eprintln!("skipped: TEST_POSTGRES_URL is not set");
+        return;
+    };
+    let engine = bed.replica().await;
+    let work = engine.system_work("seed");
+    for _ in 0..2 {
+        engine
+            .create(&work, "note", b"{\"text\": \"t\", \"place\": \"x\"}")
+            .await
+            .expect("created");
+    }
+    // A unique index on what is not unique: the building ends half way and leaves nothing.
+    let mut unique = app();
+    unique["objects"][0]["fields"]["place"] = json!({"type": "text", "unique": true});
+    assert!(engine.catalog.install(&[package(&unique)]).await.is_err());
+    assert!(
+        !index_names(&engine)
+            .await
+            .iter()
+            .any(|name| name.starts_with("ux_note"))
+    );
+    // One that a killed process left.
+    let broken = "CREATE INDEX ix_note__grade ON note (place)";
+    engine
+        .db
+        .execute(Statement::new(broken))
+        .await
+        .expect("made");
+    let invalid =
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_note__grade'::regclass";
+    engine
+        .db
+        .execute(Statement::new(invalid))
+        .await
+        .expect("broken");
+    engine
+        .catalog
+        .install(&[package(&grown())])
+        .await
+        .expect("installs");
+    let definition = "SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_note__grade' \
+         AND schemaname = current_schema()";
+    let definition = engine
+        .db
+        .query_one(definition, |row| Ok(row.req_text(0)?.to_owned()));
+    assert!(definition.await.expect("there").ends_with("(grade)"));
+    bed.end().await;
+}
