@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use auth_svc::process;
+use mesh::telemetry;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    telemetry::init(telemetry::LogFormat::Json, "info");
     let file = std::env::args_os().nth(1).map(PathBuf::from);
-    let process = process::load(file.as_deref(), std::env::vars())?;
-    process::run(process, mesh::node::shutdown_signal()).await
+    auth_svc::process::run(file.as_deref(), std::env::vars()).await
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use mesh::{
     Link,
+    ready::Readiness,
     resolver::{Door, Resolver},
     route::Table,
     session::SessionStore,
@@ -61,6 +62,7 @@ impl Peers {
 /// The gateway, built.
 #[derive(Clone)]
 pub struct Gateway {
+    readiness: Readiness,
     edge: Arc<Edge>,
 }
 
@@ -89,9 +91,11 @@ pub fn build(
         .collect::<anyhow::Result<_>>()?;
     let discovery = Discovery::new(&table, &config.environment);
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
-    let probes = Probes::new(peers, sessions);
+    let readiness = Readiness::of_itself();
+    let probes = Probes::new(peers, sessions, readiness.clone());
     telemetry::record_metrics(&tasks);
     Ok(Gateway {
+        readiness,
         edge: Arc::new(Edge {
             table,
             links,
@@ -106,6 +110,12 @@ pub fn build(
 }
 
 impl Gateway {
+    /// Whether this process takes requests; what it needs of its peers is asked by its `/ready`.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
     /// The routes of the services.
     #[must_use]
     pub fn routes(&self) -> &Table {

@@ -8,10 +8,5 @@ use mesh::telemetry;
 async fn main() -> anyhow::Result<()> {
     telemetry::init(telemetry::LogFormat::Json, "info");
     let file = std::env::args_os().nth(1).map(PathBuf::from);
-    gateway::process::run(
-        file.as_deref(),
-        std::env::vars(),
-        mesh::node::shutdown_signal(),
-    )
-    .await
+    gateway::process::run(file.as_deref(), std::env::vars()).await
 }

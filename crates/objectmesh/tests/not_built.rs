@@ -6,7 +6,7 @@ mod support;
 use serde_json::json;
 use support::TestMesh;
 
-both!(what_is_not_built_says_so, |mesh: TestMesh| async move {
+sizes!(what_is_not_built_says_so, |mesh: TestMesh| async move {
     let (_, viewer) = mesh.user("vera", "viewer").await;
     for path in [
         "/flows/escalate/start",
