@@ -68,7 +68,7 @@ pub async fn build(
     if config.migrate {
         db.migrate(MIGRATIONS).await.context("migrating auth-svc")?;
     }
-    let app = app::App::new(&config, db, peers.data, sessions, tasks.clone()).await?;
+    let app = app::App::new(&config, db.clone(), peers.data, sessions, tasks.clone()).await?;
     let routes = Routes::default()
         .add_service(AuthServiceServer::new(grpc::Auth(app.clone())))
         .add_service(UserAdminServiceServer::new(grpc::UserAdmin(app.clone())))
@@ -79,5 +79,6 @@ pub async fn build(
         config.reflection,
     )?;
     // The revision is that of the metadata, which auth-svc does not serve.
-    Node::new(NAME, routes, guard, tasks, Arc::new(|| 0)).await
+    let node = Node::new(NAME, routes, guard, tasks, Arc::new(|| 0)).await?;
+    Ok(node.needs(&db))
 }

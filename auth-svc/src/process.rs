@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use mesh::{Link, config::Secret, session::SessionStore, tasks::Tasks, telemetry};
+use mesh::{Link, config::Secret, process::Process, session::SessionStore};
 use serde::Deserialize;
-use tokio::net::TcpListener;
 
 use crate::{CONFIG_DEFAULTS, Config, Peers};
 
 /// Settings of the process. Other sections (of other services, in a shared file) are not looked at.
 #[derive(Debug, Deserialize)]
-pub struct Process {
+pub struct Sections {
     /// The service.
     pub auth: Config,
     /// Where the peers are.
@@ -69,60 +68,46 @@ pub struct GatewaySection {
     pub public_url: Option<String>,
 }
 
-/// Reads the settings: the defaults, then `file`, then the environment.
-///
-/// # Errors
-/// Names unknown keys and wrong types.
-pub fn load(
-    file: Option<&Path>,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> anyhow::Result<Process> {
-    let mut process: Process = mesh::config::load(CONFIG_DEFAULTS, file, environment)?;
-    if process.auth.mesh_secret.is_empty() {
-        process.auth.mesh_secret = process.mesh.secret.clone();
+/// What several sections say in common.
+fn settle(mut sections: Sections) -> Sections {
+    if sections.auth.mesh_secret.is_empty() {
+        sections.auth.mesh_secret = sections.mesh.secret.clone();
     }
-    if process.auth.public_url.is_none() {
-        process.auth.public_url = process.gateway.public_url.clone();
+    if sections.auth.public_url.is_none() {
+        sections.auth.public_url = sections.gateway.public_url.clone();
     }
-    Ok(process)
+    sections
 }
 
-/// Serves until `shutdown`, then finishes the calls in flight.
+/// Serves until SIGTERM or Ctrl-C, then finishes the calls in flight.
 ///
 /// # Errors
-/// When the configuration is wrong, or the database, the session store or the port is not there.
+/// When the configuration is wrong, or the database or the port is not there.
 pub async fn run(
-    process: Process,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
 ) -> anyhow::Result<()> {
-    let sessions = match &process.redis.url {
+    let (process, sections) = Process::load::<Sections>(CONFIG_DEFAULTS, file, environment)?;
+    let sections = settle(sections);
+    let sessions = match &sections.redis.url {
         Some(url) => SessionStore::redis(url.reveal())
             .await
             .context("the session store")?,
         None => SessionStore::embedded(),
     };
     // Its own door needs no socket.
-    let auth = match process.peers.auth.as_str() {
+    let auth = match sections.peers.auth.as_str() {
         "" => Link::unbound(),
-        uri => Link::connect(uri)?,
+        urls => process.link("auth", urls)?,
     };
-    let data = Link::connect(&process.peers.data)?;
-    let tasks = Tasks::default();
     let peers = Peers {
         auth: auth.clone(),
-        data,
+        data: process.link("data", &sections.peers.data)?,
     };
-    let listen = process.auth.listen.clone();
-    let node = crate::build(process.auth, peers, sessions, tasks.clone()).await?;
+    let listen = sections.auth.listen.clone();
+    let node = crate::build(sections.auth, peers, sessions, process.tasks.clone()).await?;
     auth.bind(node.local());
-    let listener = TcpListener::bind(&listen)
-        .await
-        .with_context(|| listen.clone())?;
-    tracing::info!(address = listen, "auth-svc is listening");
-    telemetry::record_metrics(&tasks);
-    let served = node.serve(listener, shutdown).await;
-    tasks.shut_down(mesh::node::GRACE).await;
-    served
+    process.serve(node, &listen).await
 }
 
 #[cfg(test)]
@@ -139,13 +124,14 @@ mod tests {
             ("OBJECTMESH__DATA__DB__URL", "sqlite:data.db"),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let process = load(None, variables).unwrap();
-        assert_eq!(process.auth.mesh_secret.reveal(), "a mesh secret");
+        let sections = mesh::config::load(CONFIG_DEFAULTS, None, variables).unwrap();
+        let sections = settle(sections);
+        assert_eq!(sections.auth.mesh_secret.reveal(), "a mesh secret");
         assert_eq!(
-            process.auth.public_url.as_deref(),
+            sections.auth.public_url.as_deref(),
             Some("https://app.example.com")
         );
-        let shown = format!("{process:?}");
+        let shown = format!("{sections:?}");
         assert!(
             !shown.contains("hush") && !shown.contains("a mesh secret"),
             "{shown}"

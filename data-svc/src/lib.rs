@@ -101,6 +101,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let catalog = Arc::clone(&engine.catalog);
     let revision = Arc::new(move || catalog.current().revision);
     let node = Node::new(NAME, routes, guard, tasks, revision).await?;
+    let node = node.needs(&engine.db);
     Ok(Service { node, engine })
 }
 

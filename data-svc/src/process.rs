@@ -1,32 +1,26 @@
 //! data-svc as a process of its own.
 
-use std::{future::Future, path::Path};
+use std::path::Path;
 
-use mesh::{Link, tasks::Tasks, telemetry};
+use mesh::process::Process;
 
 use crate::{Peers, config};
 
-/// Serves until `shutdown`, then finishes the calls in flight.
+/// Serves until SIGTERM or Ctrl-C, then finishes the calls in flight.
 ///
 /// # Errors
 /// A bad configuration, a database that does not open, a port that is taken.
 pub async fn run(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let config: config::File = mesh::config::load(config::DEFAULTS, file, environment)?;
+    let (process, config) = Process::load::<config::File>(config::DEFAULTS, file, environment)?;
     let peers = Peers {
-        auth: Link::connect(&config.peers.auth)?,
+        auth: process.link("auth", &config.peers.auth)?,
     };
     let config = config.data;
-    let tasks = Tasks::default();
-    telemetry::record_metrics(&tasks);
-    let service = crate::build(&config, peers, tasks.clone()).await?;
-    let listener = tokio::net::TcpListener::bind(&config.listen).await?;
-    tracing::info!(address = config.listen, "data-svc is listening");
-    service.node.serve(listener, shutdown).await?;
-    tasks.shut_down(mesh::node::GRACE).await;
+    let service = crate::build(&config, peers, process.tasks.clone()).await?;
+    let served = process.serve(service.node, &config.listen).await;
     service.engine.db.close().await;
-    Ok(())
+    served
 }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use mesh::{
     Link,
+    ready::Readiness,
     resolver::{Door, Resolver},
     route::Table,
     session::SessionStore,
@@ -65,6 +66,7 @@ impl Peers {
 /// The gateway, built.
 #[derive(Clone)]
 pub struct Gateway {
+    readiness: Readiness,
     edge: Arc<Edge>,
 }
 
@@ -100,9 +102,11 @@ pub fn build(
     let discovery = Discovery::new(&table, &config.environment);
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
     let load = Load::new(config.max_in_flight, config.max_connections);
-    let probes = Probes::new(peers, sessions);
+    let readiness = Readiness::of_itself();
+    let probes = Probes::new(peers, sessions, readiness.clone());
     telemetry::record_metrics(&tasks);
     Ok(Gateway {
+        readiness,
         edge: Arc::new(Edge {
             table,
             upstreams,
@@ -120,6 +124,12 @@ pub fn build(
 }
 
 impl Gateway {
+    /// Whether this process takes requests; what it needs of its peers is asked by its `/ready`.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
     /// The routes of the services.
     #[must_use]
     pub fn routes(&self) -> &Table {

@@ -9,12 +9,7 @@ async fn main() -> anyhow::Result<()> {
     let file = std::env::args_os().nth(1).map(PathBuf::from);
     let settings = Settings::load(file.as_deref(), std::env::vars())?;
     telemetry::start("gateway", LogFormat::Json, "info", &settings)?;
-    let ended = gateway::process::run(
-        file.as_deref(),
-        std::env::vars(),
-        mesh::node::shutdown_signal(),
-    )
-    .await;
+    let ended = gateway::process::run(file.as_deref(), std::env::vars()).await;
     telemetry::shut_down().await;
     ended
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use mesh::{Error, error::Reason, session::SessionStore, telemetry};
+use mesh::{Error, error::Reason, ready::Readiness, session::SessionStore, telemetry};
 use serde_json::json;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -18,6 +18,9 @@ use crate::{
 
 /// Longest wait for one peer.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// Without these no request is answered; without the others some are.
+const NEEDED: [&str; 2] = ["auth-svc", "data-svc"];
 
 /// How a service is, in discovery's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +44,16 @@ impl Status {
 pub(crate) struct Probes {
     peers: Peers,
     sessions: SessionStore,
+    readiness: Readiness,
 }
 
 impl Probes {
-    pub(crate) fn new(peers: Peers, sessions: SessionStore) -> Self {
-        Self { peers, sessions }
+    pub(crate) fn new(peers: Peers, sessions: SessionStore, readiness: Readiness) -> Self {
+        Self {
+            peers,
+            sessions,
+            readiness,
+        }
     }
 
     /// How each peer is, by name; all are asked at once.
@@ -66,20 +74,29 @@ impl Probes {
         .await
     }
 
-    /// 200 when everything that requests need answers, else 503 with what is missing.
+    /// 200 when what every request needs answers, else 503 with what is missing. The session store
+    /// is no part of that: while it is away auth-svc's database answers.
     pub(crate) async fn ready(&self) -> Result<Response<Body>, Refusal> {
         let store = tokio::time::timeout(WAIT, self.sessions.ping());
         let (statuses, store) = futures::join!(self.statuses(), store);
-        let mut missing: Vec<&str> = statuses
+        let away = statuses
             .into_iter()
             .filter(|(_, status)| *status != Status::Available)
-            .map(|(name, _)| name)
-            .collect();
+            .map(|(name, _)| name);
+        let (mut missing, mut degraded): (Vec<&str>, Vec<&str>) =
+            away.partition(|name| NEEDED.contains(name));
         if !matches!(store, Ok(Ok(()))) {
-            missing.push("session store");
+            degraded.push("session store");
+        }
+        if self.readiness.check().await.is_err() {
+            missing.push("gateway");
         }
         if missing.is_empty() {
-            return Ok(json_response(StatusCode::OK, r#"{"status":"ready"}"#));
+            let mut body = json!({"status": "ready"});
+            if !degraded.is_empty() {
+                body["degraded"] = json!(degraded);
+            }
+            return Ok(json_response(StatusCode::OK, body.to_string()));
         }
         let message = format!("Not ready: {} missing", missing.join(", "));
         Err(Error::new(Reason::ServiceUnavailable, message)

@@ -1,43 +1,52 @@
 //! The gateway as a process of its own.
 
-use std::{future::Future, path::Path};
+use std::path::Path;
 
-use mesh::{Link, config, session::SessionStore, tasks::Tasks};
+use mesh::{
+    process::{Process, bind},
+    session::SessionStore,
+};
 
-use crate::{DEFAULTS, Limits, Peers, Process};
+use crate::{DEFAULTS, Limits, Peers, Process as Sections};
 
-/// Serves until `shutdown`, then finishes the requests in flight.
+/// Serves until SIGTERM or Ctrl-C, then finishes the requests in flight.
 ///
 /// # Errors
-/// A bad configuration, a session store that does not answer, a port that is taken.
+/// A bad configuration, a port that is taken.
 pub async fn run(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let process: Process = config::load(DEFAULTS, file, environment)?;
+    let (process, sections) = Process::load::<Sections>(DEFAULTS, file, environment)?;
     let peers = Peers {
-        auth: Link::connect(&process.peers.auth)?,
-        data: Link::connect(&process.peers.data)?,
-        flow: Link::connect(&process.peers.flow)?,
-        ai: Link::connect(&process.peers.ai)?,
+        auth: process.link("auth", &sections.peers.auth)?,
+        data: process.link("data", &sections.peers.data)?,
+        flow: process.link("flow", &sections.peers.flow)?,
+        ai: process.link("ai", &sections.peers.ai)?,
     };
-    let (sessions, limits) = match process.redis.url.reveal() {
+    let (sessions, limits) = match sections.redis.url.reveal() {
         "" => (
             SessionStore::embedded(),
-            Limits::in_memory(&process.rate_limit)?,
+            Limits::in_memory(&sections.rate_limit)?,
         ),
         url => (
             SessionStore::redis(url).await?,
-            Limits::shared(&process.rate_limit, url)?,
+            Limits::shared(&sections.rate_limit, url)?,
         ),
     };
-    let tasks = Tasks::default();
-    let listen = process.gateway.listen;
-    let gateway = crate::build(process.gateway, peers, sessions, limits, tasks.clone())?;
-    let listener = tokio::net::TcpListener::bind(listen).await?;
-    tracing::info!(address = %listen, "gateway is listening");
-    gateway.serve(listener, shutdown).await?;
-    tasks.shut_down(mesh::node::GRACE).await;
-    Ok(())
+    let listen = sections.gateway.listen;
+    let gateway = crate::build(
+        sections.gateway,
+        peers,
+        sessions,
+        limits,
+        process.tasks.clone(),
+    )?;
+    let listener = bind(&listen.to_string()).await?;
+    let readiness = gateway.readiness().clone();
+    process
+        .serve_with("gateway", readiness, listener, |listener, stop| {
+            gateway.serve(listener, stop.cancelled_owned())
+        })
+        .await
 }

@@ -3,6 +3,7 @@
 //!
 //! Invariant: a call is the same in one process and over a socket; only [`link::Link`] differs.
 
+pub(crate) mod admin;
 pub mod clock;
 pub mod config;
 pub mod ctx;
@@ -13,6 +14,8 @@ pub mod id;
 pub mod identity;
 pub mod link;
 pub mod node;
+pub mod process;
+pub mod ready;
 pub mod resolver;
 pub mod revision;
 pub mod route;

@@ -16,7 +16,9 @@ use tonic::{
 use tower::Layer as _;
 
 use crate::{
+    db::Db,
     guard::{Guard, Guarded},
+    ready::Readiness,
     tasks::Tasks,
 };
 
@@ -29,6 +31,8 @@ pub struct Node {
     pub name: &'static str,
     routes: Routes,
     guard: Guard,
+    health: tonic_health::server::HealthReporter,
+    readiness: Readiness,
     /// Its background tasks.
     pub tasks: Tasks,
 }
@@ -69,8 +73,23 @@ impl Node {
             name,
             routes: routes.prepare(),
             guard,
+            readiness: Readiness::new(reporter.clone(), None),
+            health: reporter,
             tasks,
         })
+    }
+
+    /// Says that the node is of no use without that database.
+    #[must_use]
+    pub fn needs(mut self, db: &Db) -> Self {
+        self.readiness = Readiness::new(self.health.clone(), Some(db.clone()));
+        self
+    }
+
+    /// Whether the node can do its work.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     /// The node as a peer in this process: all layers, no socket.
@@ -88,6 +107,21 @@ impl Node {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+        self.serve_aging(listener, Duration::ZERO, Duration::ZERO, shutdown)
+    }
+
+    /// The same, but connections are closed in good order at about that age (zero = never), so that
+    /// clients spread over new replicas; their calls may take `grace` to end.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub fn serve_aging(
+        &self,
+        listener: TcpListener,
+        age: Duration,
+        grace: Duration,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
         let tasks = self.tasks.clone();
         let shutdown = async move {
             shutdown.await;
@@ -95,7 +129,14 @@ impl Node {
         };
         // `serve_with_incoming` loses TCP_NODELAY unless the stream sets it (45 ms a call).
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = Server::builder()
+        let mut server = Server::builder();
+        if !age.is_zero() {
+            server = server
+                // Not all replicas in the same moment.
+                .max_connection_age(age.mul_f64(rand::random_range(0.9..=1.1)))
+                .max_connection_age_grace(grace);
+        }
+        let server = server
             // tonic's default is unbounded, and h2 closes a connection flooded with small frames.
             .max_concurrent_streams(Some(1000))
             .http2_keepalive_interval(Some(Duration::from_secs(20)))

@@ -84,8 +84,9 @@ impl SessionStore {
             .set_max_delay(Duration::from_millis(200))
             .set_connection_timeout(Some(Duration::from_secs(1)))
             .set_response_timeout(Some(Duration::from_millis(500)));
+        // Connected when first used: a store that is away keeps no process from starting.
         Ok(Self::Redis(
-            client.get_connection_manager_with_config(config).await?,
+            redis::aio::ConnectionManager::new_lazy_with_config(client, config)?,
         ))
     }
 

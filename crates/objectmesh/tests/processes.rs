@@ -50,6 +50,10 @@ async fn three_processes_serve_what_one_serves() {
             "AUTH__SECRET",
             "a secret of the tests that is long enough".to_owned(),
         ),
+        (
+            "MESH__SECRET",
+            "a mesh secret of the tests, long enough".to_owned(),
+        ),
         ("AUTH__DB__URL", file("auth.db")),
         ("DATA__DB__URL", file("data.db")),
     ]
@@ -118,4 +122,120 @@ async fn three_processes_serve_what_one_serves() {
         .await
         .unwrap();
     assert_eq!(nobody.status(), 401);
+}
+
+/// Starts a service that needs no database, on free ports, and reads the line that says where.
+fn start_flow(environment: &[(&str, &str)]) -> (Process, Value) {
+    use std::io::BufRead as _;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_objectmesh"));
+    command
+        .args(["serve", "flow"])
+        .env("OBJECTMESH__FLOW__LISTEN", "127.0.0.1:0")
+        .env("OBJECTMESH__ADMIN__LISTEN", "127.0.0.1:0")
+        .env(
+            "OBJECTMESH__MESH__SECRET",
+            "a mesh secret of the tests, long enough",
+        )
+        .envs(environment.iter().copied())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let process = Process(child);
+    for line in out.lines() {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if line["message"] == "listening" {
+            return (process, line);
+        }
+    }
+    panic!("the process ended");
+}
+
+fn terminate(process: &Process) {
+    let pid = process.0.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+async fn ended(process: &mut Process) -> std::process::ExitStatus {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(status) = process.0.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < until, "the process still runs");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_tells_how_it_is_and_ends_in_good_order() {
+    let (mut process, listening) = start_flow(&[]);
+    assert_eq!(listening["service"], "flow-svc");
+    let admin = listening["admin.address"].as_str().unwrap();
+    for (path, expected) in [
+        ("health", "ok"),
+        ("ready", "ready"),
+        ("metrics", "objectmesh_"),
+    ] {
+        let health = tonic_health_of(listening["address"].as_str().unwrap()).await;
+        assert_eq!(health, 1, "SERVING");
+        let answer = reqwest::get(format!("http://{admin}/{path}"))
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(expected), "{path}: {text}");
+    }
+    terminate(&process);
+    assert!(ended(&mut process).await.success());
+}
+
+/// What gRPC health says: 1 is SERVING.
+async fn tonic_health_of(address: &str) -> i32 {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let link = mesh::Link::connect(&format!("http://{address}")).unwrap();
+    let mut client = HealthClient::new(link);
+    let answer = client.check(HealthCheckRequest::default()).await;
+    answer.map_or(0, |answer| answer.into_inner().status)
+}
+
+#[tokio::test]
+async fn while_it_drains_a_process_serves_on_but_is_not_ready_and_a_second_signal_ends_it() {
+    let (mut process, listening) = start_flow(&[("OBJECTMESH__MESH__DRAIN_DELAY_MS", "600000")]);
+    let admin = listening["admin.address"].as_str().unwrap();
+    terminate(&process);
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = reqwest::get(format!("http://{admin}/ready")).await.unwrap();
+        if answer.status() == 503 {
+            break;
+        }
+        assert!(Instant::now() < until, "it still says that it is ready");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // 2 is NOT_SERVING, and it was served.
+    let until = Instant::now() + Duration::from_secs(60);
+    while tonic_health_of(listening["address"].as_str().unwrap()).await != 2 {
+        assert!(Instant::now() < until, "health still says SERVING");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    terminate(&process);
+    assert_eq!(ended(&mut process).await.code(), Some(1));
+}
+
+#[test]
+fn without_the_secret_of_the_mesh_no_service_starts_and_all_that_is_wrong_is_told() {
+    for service in ["gateway", "data", "auth", "flow", "ai"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_objectmesh"))
+            .args(["serve", service])
+            .env_remove("OBJECTMESH__MESH__SECRET")
+            .env("OBJECTMESH__MESH__CONNECTIONS", "0")
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "{service}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        for part in ["OBJECTMESH__MESH__SECRET", "mesh.connections"] {
+            assert!(text.contains(part), "{service}: {text}");
+        }
+    }
 }

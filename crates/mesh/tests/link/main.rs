@@ -28,7 +28,7 @@ fn link(urls: &str) -> Link {
         connect_timeout: PATIENCE,
         ..Reach::default()
     };
-    Link::connect_with(urls, &patient, &Tasks::default()).unwrap()
+    Link::connect_with(urls, &patient, &Tasks::default()).expect("URLs")
 }
 
 async fn call(link: &Link, limit: Duration) -> Result<(), Status> {
@@ -42,8 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An address at which nobody listens.
 async fn nowhere() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a free port");
+    listener.local_addr().expect("an address")
 }
 
 #[tokio::test]

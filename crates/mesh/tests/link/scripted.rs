@@ -58,9 +58,9 @@ impl Scripted {
     /// A peer that answers the first request of each connection, by which it is tried out, and
     /// does with the others what `act` says for their number.
     pub(crate) async fn start(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let peer = Self {
-            address: listener.local_addr().unwrap(),
+            address: listener.local_addr().expect("an address"),
             requests: Arc::default(),
             connections: Arc::default(),
             tasks: Tasks::default(),
@@ -149,7 +149,9 @@ async fn frame(
     id: u32,
     payload: &[u8],
 ) -> std::io::Result<()> {
-    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let len = u32::try_from(payload.len())
+        .expect("a short frame")
+        .to_be_bytes();
     let mut bytes = vec![len[1], len[2], len[3], kind, flags];
     bytes.extend(id.to_be_bytes());
     bytes.extend(payload);
@@ -172,7 +174,7 @@ fn trailer_block() -> Vec<u8> {
 fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
     block.push(0);
     for text in [name, value] {
-        block.push(u8::try_from(text.len()).unwrap());
+        block.push(u8::try_from(text.len()).expect("a short header"));
         block.extend(text.bytes());
     }
 }

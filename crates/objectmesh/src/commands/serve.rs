@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mesh::node::shutdown_signal;
 
 /// Serves one service.
 #[derive(Args, Debug)]
@@ -50,14 +49,12 @@ impl Service {
 /// A bad configuration, a database that does not open, a port that is taken.
 pub async fn run(serve: Serve) -> anyhow::Result<()> {
     let file = serve.config.as_deref();
+    let environment = std::env::vars();
     match serve.service {
-        Service::Data => data_svc::process::run(file, std::env::vars(), shutdown_signal()).await,
-        Service::Auth => {
-            let process = auth_svc::process::load(file, std::env::vars())?;
-            auth_svc::process::run(process, shutdown_signal()).await
-        }
-        Service::Flow => flow_svc::process::run(file, std::env::vars(), shutdown_signal()).await,
-        Service::Ai => ai_svc::process::run(file, std::env::vars(), shutdown_signal()).await,
-        Service::Gateway => gateway::process::run(file, std::env::vars(), shutdown_signal()).await,
+        Service::Data => data_svc::process::run(file, environment).await,
+        Service::Auth => auth_svc::process::run(file, environment).await,
+        Service::Flow => flow_svc::process::run(file, environment).await,
+        Service::Ai => ai_svc::process::run(file, environment).await,
+        Service::Gateway => gateway::process::run(file, environment).await,
     }
 }

@@ -1,0 +1,333 @@
+//! What every process of the mesh has: its settings beside those of the service, links to its
+//! peers, readiness, the admin listener, and an end in good order.
+//!
+//! Invariant: nothing is bound before all settings were found good.
+
+use std::{future::Future, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Link, Node, admin,
+    config::{self, Secret},
+    link::Reach,
+    ready::Readiness,
+    tasks::Tasks,
+    telemetry,
+};
+
+/// The defaults of the sections `mesh` and `admin`.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Least length of the mesh secret, in characters.
+const SECRET_LEN_MIN: usize = 32;
+
+/// The sections that every process reads.
+#[derive(Clone, Debug, Deserialize)]
+struct Sections {
+    mesh: Mesh,
+    admin: Admin,
+}
+
+/// Section `mesh`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mesh {
+    /// By which a service proves at auth-svc that it belongs to the mesh.
+    pub secret: Secret,
+    /// See [`Reach::connections`].
+    pub connections: usize,
+    /// See [`Reach::connect_timeout`].
+    pub connect_timeout_ms: u64,
+    /// See [`Reach::resolve_interval`].
+    pub resolve_interval_ms: u64,
+    /// See [`Reach::keep_alive`].
+    pub keep_alive_ms: u64,
+    /// Age at which a connection is closed, in seconds; 0 = never.
+    pub max_connection_age_s: u64,
+    /// How long to serve on while not ready after SIGTERM.
+    pub drain_delay_ms: u64,
+    /// How long calls and tasks may take to end.
+    pub grace_ms: u64,
+    /// Calls at the same time.
+    pub max_in_flight: usize,
+    /// Calls that may wait for their turn.
+    pub queue_max: usize,
+    /// How long a call may wait for its turn.
+    pub queue_wait_ms: u64,
+    /// The part of the places that one tenant may take.
+    pub tenant_share: f64,
+}
+
+/// Section `admin`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Address of health, readiness and metrics; empty = none.
+    pub listen: String,
+}
+
+impl Mesh {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.secret.reveal().chars().count() < SECRET_LEN_MIN {
+            problems.push(format!(
+                "mesh.secret must have at least {SECRET_LEN_MIN} characters \
+                 (OBJECTMESH__MESH__SECRET)"
+            ));
+        }
+        for (key, value) in [
+            ("connections", self.connections as u64),
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("resolve_interval_ms", self.resolve_interval_ms),
+            ("keep_alive_ms", self.keep_alive_ms),
+            ("max_in_flight", self.max_in_flight as u64),
+        ] {
+            if value == 0 {
+                problems.push(format!("mesh.{key} must be more than 0"));
+            }
+        }
+        if !(self.tenant_share > 0.0 && self.tenant_share <= 1.0) {
+            problems.push("mesh.tenant_share must be more than 0 and at most 1".to_owned());
+        }
+        problems
+    }
+
+    /// How to reach peers.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        Reach {
+            connections: self.connections,
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
+            resolve_interval: Duration::from_millis(self.resolve_interval_ms),
+            keep_alive: Duration::from_millis(self.keep_alive_ms),
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+/// A process that is about to serve.
+pub struct Process {
+    /// What it has in common with the others.
+    pub mesh: Mesh,
+    admin: Admin,
+    /// Its background tasks.
+    pub tasks: Tasks,
+    signals: Signals,
+}
+
+impl Process {
+    /// Reads all settings, the service's own as `T`.
+    ///
+    /// # Errors
+    /// Names everything that is wrong, in both.
+    pub fn load<T: DeserializeOwned>(
+        defaults: &str,
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> anyhow::Result<(Self, T)> {
+        let environment: Vec<_> = environment.into_iter().collect();
+        let common = config::load::<Sections>(DEFAULTS, file, environment.iter().cloned());
+        let own = config::load::<T>(defaults, file, environment);
+        let mut problems = match &common {
+            Ok(sections) => sections.mesh.problems(),
+            Err(error) => vec![format!("{error:#}")],
+        };
+        problems.extend(own.as_ref().err().map(|error| format!("{error:#}")));
+        match (common, own) {
+            (Ok(Sections { mesh, admin }), Ok(own)) if problems.is_empty() => {
+                let process = Self {
+                    mesh,
+                    admin,
+                    tasks: Tasks::default(),
+                    signals: Signals::new().context("signals")?,
+                };
+                Ok((process, own))
+            }
+            _ => anyhow::bail!("configuration: {}", problems.join("; ")),
+        }
+    }
+
+    /// A link to a peer, from its URLs in section `peers`.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn link(&self, peer: &str, urls: &str) -> anyhow::Result<Link> {
+        Link::connect_with(urls, &self.mesh.reach(), &self.tasks)
+            .with_context(|| format!("peers.{peer}"))
+    }
+
+    /// Serves a node until SIGTERM or Ctrl-C, then ends in good order.
+    ///
+    /// # Errors
+    /// When the address is taken, the listener fails, calls were cut at the end of the grace time,
+    /// or the process was told twice to end.
+    pub async fn serve(self, node: Node, listen: &str) -> anyhow::Result<()> {
+        let listener = bind(listen).await?;
+        let (name, readiness) = (node.name, node.readiness().clone());
+        let age = Duration::from_secs(self.mesh.max_connection_age_s);
+        let grace = self.mesh.grace();
+        self.serve_with(name, readiness, listener, move |listener, stop| {
+            let stop = stop.cancelled_owned();
+            async move { node.serve_aging(listener, age, grace, stop).await }
+        })
+        .await
+    }
+
+    /// The same for what is no node: `serve` is given the listener and when to stop.
+    ///
+    /// # Errors
+    /// Those of [`Process::serve`].
+    pub async fn serve_with<F>(
+        mut self,
+        name: &'static str,
+        readiness: Readiness,
+        listener: TcpListener,
+        serve: impl FnOnce(TcpListener, CancellationToken) -> F,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        telemetry::record_metrics(&self.tasks);
+        readiness.watch(&self.tasks);
+        let address = listener.local_addr()?;
+        let admin = match self.admin.listen.as_str() {
+            "" => None,
+            listen => Some(bind(listen).await?),
+        };
+        let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        let admin_address = admin_address.map(|address| address.to_string());
+        if let Some(listener) = admin {
+            admin::start(listener, readiness.clone(), &self.tasks);
+        }
+        tracing::info!(
+            service = name,
+            address = %address,
+            admin.address = admin_address,
+            "listening"
+        );
+        let stop = CancellationToken::new();
+        let mut serving = std::pin::pin!(serve(listener, stop.clone()));
+        tokio::select! {
+            ended = &mut serving => {
+                ended?;
+                anyhow::bail!("{name} stopped serving by itself");
+            }
+            () = self.signals.next() => {}
+        }
+        tracing::info!(service = name, "stopping: finishing the calls in flight");
+        readiness.leave().await;
+        let (mesh, tasks) = (&self.mesh, &self.tasks);
+        let drain = async {
+            tokio::time::sleep(Duration::from_millis(mesh.drain_delay_ms)).await;
+            stop.cancel();
+            let served = tokio::time::timeout(mesh.grace(), serving).await;
+            let ended = tasks.shut_down(mesh.grace()).await;
+            served.context("calls were still running at the end of the grace time")??;
+            anyhow::ensure!(
+                ended,
+                "tasks were still running at the end of the grace time"
+            );
+            Ok(())
+        };
+        tokio::select! {
+            drained = drain => drained,
+            () = self.signals.next() => anyhow::bail!("told twice to stop: calls were cut"),
+        }
+    }
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// When it is none, or taken.
+pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
+}
+
+/// SIGTERM and Ctrl-C, as often as they come.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Own {
+        #[expect(dead_code, reason = "only read to be refused")]
+        data: Section,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Section {
+        #[expect(dead_code, reason = "only read to be refused")]
+        limit: u32,
+    }
+
+    fn load(environment: &[(&str, &str)]) -> anyhow::Result<Mesh> {
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (format!("OBJECTMESH__{name}"), (*value).to_owned()));
+        Process::load::<Own>("[data]\nlimit = 1\n", None, environment)
+            .map(|(process, _)| process.mesh)
+    }
+
+    #[tokio::test]
+    async fn a_process_needs_the_mesh_secret_and_hides_it() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let mesh = load(&[("MESH__SECRET", secret)]).unwrap();
+        assert!(!format!("{mesh:?}").contains(secret));
+        let refused = load(&[]).unwrap_err().to_string();
+        assert!(refused.contains("OBJECTMESH__MESH__SECRET"), "{refused}");
+        assert!(load(&[("MESH__SECRET", "short")]).is_err());
+    }
+
+    #[tokio::test]
+    async fn all_problems_are_told_at_once() {
+        let refused = load(&[
+            ("MESH__MAX_IN_FLIGHT", "0"),
+            ("MESH__TENANT_SHARE", "2"),
+            ("DATA__LIMITT", "1"),
+        ]);
+        let refused = refused.unwrap_err().to_string();
+        for part in [
+            "mesh.secret",
+            "mesh.max_in_flight",
+            "mesh.tenant_share",
+            "limitt",
+        ] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
+}

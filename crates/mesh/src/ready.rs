@@ -1,0 +1,115 @@
+//! Whether a service can do its work: what it needs is asked every second, and told to gRPC health
+//! and to the admin listener.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{db::Db, tasks::Tasks};
+
+/// How often what is needed is asked, and for how long it may think.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The readiness of a service. Clones are the same.
+#[derive(Clone)]
+pub struct Readiness {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    health: HealthReporter,
+    /// The database without which nothing works.
+    db: Option<Db>,
+    leaving: AtomicBool,
+    missing: Mutex<Option<&'static str>>,
+}
+
+impl Readiness {
+    pub(crate) fn new(health: HealthReporter, db: Option<Db>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                health,
+                db,
+                leaving: AtomicBool::new(false),
+                missing: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The readiness of a process that needs nothing of its own.
+    #[must_use]
+    pub fn of_itself() -> Self {
+        Self::new(HealthReporter::new(), None)
+    }
+
+    /// Asks now.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub async fn check(&self) -> Result<(), &'static str> {
+        if self.inner.leaving.load(Ordering::Relaxed) {
+            return Err("the process is stopping");
+        }
+        let Some(db) = &self.inner.db else {
+            return Ok(());
+        };
+        match tokio::time::timeout(EVERY, db.ping()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err("the database does not answer"),
+        }
+    }
+
+    /// Keeps gRPC health at what is true, until the process leaves.
+    pub fn watch(&self, tasks: &Tasks) {
+        let (readiness, stop) = (self.clone(), tasks.stop_token());
+        tasks.spawn(async move {
+            loop {
+                readiness.update().await;
+                if tokio::time::timeout(EVERY, stop.cancelled()).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn update(&self) {
+        let missing = self.check().await.err();
+        let before = {
+            let mut known = self
+                .inner
+                .missing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *known, missing)
+        };
+        if before == missing {
+            return;
+        }
+        match missing {
+            Some(missing) => tracing::warn!(missing, "not ready"),
+            None => tracing::info!("ready again"),
+        }
+        self.tell(missing.is_none()).await;
+    }
+
+    async fn tell(&self, ready: bool) {
+        let status = if ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        self.inner.health.set_service_status("", status).await;
+    }
+
+    /// The process stops: from now on it is not ready.
+    pub async fn leave(&self) {
+        self.inner.leaving.store(true, Ordering::Relaxed);
+        self.tell(false).await;
+    }
+}
