@@ -261,7 +261,7 @@ impl Cluster {
                     direct
                 };
                 let name = format!("OBJECTMESH__PEERS__{}", peer.name().to_uppercase());
-                environment.push((name, way[number % way.len()].clone()));
+                environment.push((name, way.join(",")));
             }
             environment.extend(plan.environment.iter().cloned());
             let log = folder
