@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use mesh::db::DbConfig;
+use mesh::{
+    config::{MeshSection, Secret},
+    db::DbConfig,
+};
 use serde::Deserialize;
 
 /// The defaults.
@@ -15,6 +18,9 @@ pub struct File {
     pub data: Config,
     /// Where the peers are.
     pub peers: PeerUris,
+    /// What the mesh shares.
+    #[serde(default)]
+    pub mesh: MeshSection,
 }
 
 /// Section `peers`.
@@ -36,6 +42,9 @@ pub struct Config {
     pub changes_kept_days: u32,
     /// The database.
     pub db: DbSection,
+    /// The mesh secret; from the section `mesh`, so not read here.
+    #[serde(skip)]
+    pub mesh_secret: Secret,
 }
 
 /// Section `data.db`.

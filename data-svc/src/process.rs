@@ -19,7 +19,10 @@ pub async fn run(
     let peers = Peers {
         auth: Link::connect(&config.peers.auth)?,
     };
-    let config = config.data;
+    let config = config::Config {
+        mesh_secret: config.mesh.secret,
+        ..config.data
+    };
     let tasks = Tasks::default();
     telemetry::record_metrics(&tasks);
     let service = crate::build(&config, peers, tasks.clone()).await?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::ensure;
-use mesh::config::Secret;
+use mesh::config::{MeshSection, Secret};
 use serde::{Deserialize, Deserializer};
 
 use crate::{
@@ -42,6 +42,9 @@ pub struct Config {
     pub max_connections: usize,
     /// How long running requests may take to end after a shutdown was asked for, in milliseconds.
     pub drain_ms: u64,
+    /// The mesh secret; from the section `mesh`, so not read here.
+    #[serde(skip)]
+    pub mesh_secret: Secret,
 }
 
 /// Everything the gateway reads when it is a process of its own.
@@ -55,6 +58,9 @@ pub struct Process {
     pub peers: PeerUrls,
     /// The session store.
     pub redis: Redis,
+    /// What the mesh shares.
+    #[serde(default)]
+    pub mesh: MeshSection,
 }
 
 /// Where the services are reached.

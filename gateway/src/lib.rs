@@ -27,6 +27,7 @@ use mesh::{
     Link,
     resolver::{Door, Resolver},
     route::Table,
+    service_identity::ServiceIdentity,
     session::SessionStore,
     tasks::Tasks,
     telemetry,
@@ -99,6 +100,8 @@ pub fn build(
         .collect::<anyhow::Result<_>>()?;
     let discovery = Discovery::new(&table, &config.environment);
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
+    let own = ServiceIdentity::new("gateway", peers.auth.clone(), config.mesh_secret.clone());
+    resolver.follow(&tasks, own);
     let load = Load::new(config.max_in_flight, config.max_connections);
     let probes = Probes::new(peers, sessions);
     telemetry::record_metrics(&tasks);

@@ -4,7 +4,7 @@ use std::{future::Future, path::Path};
 
 use mesh::{Link, config, session::SessionStore, tasks::Tasks};
 
-use crate::{DEFAULTS, Limits, Peers, Process};
+use crate::{Config, DEFAULTS, Limits, Peers, Process};
 
 /// Serves until `shutdown`, then finishes the requests in flight.
 ///
@@ -34,7 +34,11 @@ pub async fn run(
     };
     let tasks = Tasks::default();
     let listen = process.gateway.listen;
-    let gateway = crate::build(process.gateway, peers, sessions, limits, tasks.clone())?;
+    let config = Config {
+        mesh_secret: process.mesh.secret,
+        ..process.gateway
+    };
+    let gateway = crate::build(config, peers, sessions, limits, tasks.clone())?;
     let listener = tokio::net::TcpListener::bind(listen).await?;
     tracing::info!(address = %listen, "gateway is listening");
     gateway.serve(listener, shutdown).await?;

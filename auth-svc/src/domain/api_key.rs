@@ -17,21 +17,8 @@ const NAME_LEN_MAX: usize = 100;
 /// A use is noted when the last one noted is this old.
 const USE_NOTED_EVERY: Duration = Duration::HOUR;
 
-/// What a key can be narrowed to, beside `ai:*`.
-const SCOPES: [&str; 3] = ["data:read", "data:write", "actions:execute"];
-/// The `ai:` permission keys, each a scope as well (spec/security.md §4).
-const AI_SCOPES: [&str; 10] = [
-    "ai:chat",
-    "ai:read",
-    "ai:approve",
-    "ai:complete",
-    "ai:conversations",
-    "ai:agents",
-    "ai:tools",
-    "ai:execute",
-    "ai:admin",
-    "ai:author",
-];
+/// What a key can be narrowed to.
+const SCOPES: [&str; 4] = ["data:read", "data:write", "actions:execute", "ai:*"];
 
 /// A key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,12 +119,10 @@ pub(crate) fn scopes(json: Option<&[u8]>) -> Result<Option<Vec<String>>> {
             "scopes must name at least one scope, or be left out".to_owned(),
         ));
     }
-    let known =
-        |scope: &str| SCOPES.contains(&scope) || AI_SCOPES.contains(&scope) || scope == "ai:*";
-    if let Some(unknown) = list.iter().find(|scope| !known(scope)) {
+    if let Some(unknown) = list.iter().find(|scope| !SCOPES.contains(&scope.as_str())) {
         let known = SCOPES.join(", ");
         return Err(wrong(format!(
-            "scopes does not know `{unknown}`; known are {known}, ai:* and the ai: permission keys"
+            "scopes does not know `{unknown}`; known are {known}"
         )));
     }
     list.sort();

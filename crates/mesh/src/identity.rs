@@ -182,14 +182,12 @@ impl Identity {
                 .any(|held| held == key || (held == "ai:admin" && key.starts_with("ai:")))
     }
 
-    /// Whether a scoped API key opens an RPC of that scope. Identities without scopes always pass;
-    /// `ai:*` opens every scope that begins with `ai:`.
+    /// Whether a scoped API key opens an RPC of that scope. Identities without scopes always pass.
     #[must_use]
     pub fn in_scope(&self, scope: &str) -> bool {
-        let opens = |held: &String| held == scope || (held == "ai:*" && scope.starts_with("ai:"));
         self.scopes
             .as_ref()
-            .is_none_or(|scopes| !scope.is_empty() && scopes.iter().any(opens))
+            .is_none_or(|scopes| !scope.is_empty() && scopes.iter().any(|held| held == scope))
     }
 }
 

@@ -332,7 +332,9 @@ impl Resolver {
             other => return Ok(other?),
         }
         if fetches.failed_just_now() {
-            return Err(Error::unavailable("The service that knows the signing keys"));
+            return Err(Error::unavailable(
+                "The service that knows the signing keys",
+            ));
         }
         if fetches.take() || !self.inner.verifier.has_keys() {
             let fetched = self.fetch_keys().await;
