@@ -1,5 +1,6 @@
 //! Configuration of ai-svc; `config.default.toml` holds the defaults and documents them.
 
+use mesh::config::Secret;
 use serde::Deserialize;
 
 /// The defaults.
@@ -28,4 +29,7 @@ pub struct Config {
     pub listen: String,
     /// Whether gRPC server reflection is open.
     pub reflection: bool,
+    /// The mesh secret; from the section `mesh`, so not read here.
+    #[serde(skip)]
+    pub mesh_secret: Secret,
 }

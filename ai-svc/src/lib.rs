@@ -12,6 +12,7 @@ use mesh::{
     Link, Node,
     guard::Guard,
     resolver::{Door, Resolver},
+    service_identity::ServiceIdentity,
     tasks::Tasks,
 };
 use tonic::service::Routes;
@@ -32,7 +33,9 @@ pub struct Peers {
 /// # Errors
 /// When the descriptors cannot be read.
 pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Node> {
+    let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
     let resolver = Resolver::new(Door::Service, peers.auth, None);
+    resolver.follow(&tasks, own);
     let guard = Guard::new(NAME, resolver, config.reflection)?;
     // It holds no metadata yet.
     Node::new(NAME, Routes::default(), guard, tasks, Arc::new(|| 0)).await

@@ -23,7 +23,9 @@ use mesh::{
     tasks::Tasks,
 };
 use proto::auth::v1::{
-    auth_service_server::AuthServiceServer, identity_service_server::IdentityServiceServer,
+    api_key_service_server::ApiKeyServiceServer, auth_service_server::AuthServiceServer,
+    identity_service_server::IdentityServiceServer,
+    revocation_service_server::RevocationServiceServer,
     user_admin_service_server::UserAdminServiceServer,
 };
 use tonic::service::Routes;
@@ -72,12 +74,12 @@ pub async fn build(
     let routes = Routes::default()
         .add_service(AuthServiceServer::new(grpc::Auth(app.clone())))
         .add_service(UserAdminServiceServer::new(grpc::UserAdmin(app.clone())))
-        .add_service(IdentityServiceServer::new(grpc::IdentityRpc(app)));
-    let guard = Guard::new(
-        NAME,
-        Resolver::new(Door::Service, peers.auth, None),
-        config.reflection,
-    )?;
+        .add_service(ApiKeyServiceServer::new(grpc::ApiKeys(app.clone())))
+        .add_service(RevocationServiceServer::new(grpc::Revocations(app.clone())))
+        .add_service(IdentityServiceServer::new(grpc::IdentityRpc(app.clone())));
+    let resolver = Resolver::new(Door::Service, peers.auth, None);
+    resolver.follow(&tasks, app.own_identity());
+    let guard = Guard::new(NAME, resolver, config.reflection)?;
     // The revision is that of the metadata, which auth-svc does not serve.
     let node = Node::new(NAME, routes, guard, tasks, Arc::new(|| 0)).await?;
     Ok(node.needs(&db))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh::db::DbConfig;
+use mesh::{config::Secret, db::DbConfig};
 use serde::Deserialize;
 
 /// The defaults.
@@ -36,6 +36,9 @@ pub struct Config {
     pub changes_kept_days: u32,
     /// The database.
     pub db: DbSection,
+    /// The mesh secret; from the section `mesh`, so not read here.
+    #[serde(skip)]
+    pub mesh_secret: Secret,
 }
 
 /// Section `data.db`.

@@ -19,6 +19,7 @@ use mesh::{
     db::{Db, Migration, Statement, Value},
     guard::Guard,
     resolver::{Door, Resolver},
+    service_identity::ServiceIdentity,
     tasks::Tasks,
 };
 use proto::data::v1::{
@@ -76,7 +77,9 @@ pub struct Service {
 pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Service> {
     let db = Db::open(&config.db.to_db_config()).await?;
     let engine = open_engine(db).await?;
+    let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
     let resolver = Resolver::new(Door::Service, peers.auth, None);
+    resolver.follow(&tasks, own);
     let guard = Guard::new(NAME, resolver, config.reflection)?;
     let message_max = mesh::node::MESSAGE_MAX;
     let records = RecordServiceServer::new(grpc::records::Records {

@@ -18,7 +18,10 @@ pub async fn run(
     let peers = Peers {
         auth: process.link("auth", &config.peers.auth)?,
     };
-    let config = config.data;
+    let config = config::Config {
+        mesh_secret: process.mesh.secret.clone(),
+        ..config.data
+    };
     let service = crate::build(&config, peers, process.tasks.clone()).await?;
     let served = process.serve(service.node, &config.listen).await;
     service.engine.db.close().await;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mesh::process::Process;
 
-use crate::{DEFAULTS, File, Peers};
+use crate::{Config, DEFAULTS, File, Peers};
 
 /// Serves until SIGTERM or Ctrl-C, then finishes the calls in flight.
 ///
@@ -18,6 +18,10 @@ pub async fn run(
     let peers = Peers {
         auth: process.link("auth", &file.peers.auth)?,
     };
-    let node = crate::build(&file.flow, peers, process.tasks.clone()).await?;
-    process.serve(node, &file.flow.listen).await
+    let config = Config {
+        mesh_secret: process.mesh.secret.clone(),
+        ..file.flow
+    };
+    let node = crate::build(&config, peers, process.tasks.clone()).await?;
+    process.serve(node, &config.listen).await
 }

@@ -42,6 +42,9 @@ pub struct Config {
     pub max_connections: usize,
     /// How long running requests may take to end after a shutdown was asked for, in milliseconds.
     pub drain_ms: u64,
+    /// The mesh secret; from the section `mesh`, so not read here.
+    #[serde(skip)]
+    pub mesh_secret: Secret,
 }
 
 /// Everything the gateway reads when it is a process of its own.

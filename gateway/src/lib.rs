@@ -28,6 +28,7 @@ use mesh::{
     ready::Readiness,
     resolver::{Door, Resolver},
     route::Table,
+    service_identity::ServiceIdentity,
     session::SessionStore,
     tasks::Tasks,
     telemetry,
@@ -101,6 +102,8 @@ pub fn build(
         .collect::<anyhow::Result<_>>()?;
     let discovery = Discovery::new(&table, &config.environment);
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
+    let own = ServiceIdentity::new("gateway", peers.auth.clone(), config.mesh_secret.clone());
+    resolver.follow(&tasks, own);
     let load = Load::new(config.max_in_flight, config.max_connections);
     let readiness = Readiness::of_itself();
     let probes = Probes::new(peers, sessions, readiness.clone());

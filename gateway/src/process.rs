@@ -7,7 +7,7 @@ use mesh::{
     session::SessionStore,
 };
 
-use crate::{DEFAULTS, Limits, Peers, Process as Sections};
+use crate::{Config, DEFAULTS, Limits, Peers, Process as Sections};
 
 /// Serves until SIGTERM or Ctrl-C, then finishes the requests in flight.
 ///
@@ -35,13 +35,11 @@ pub async fn run(
         ),
     };
     let listen = sections.gateway.listen;
-    let gateway = crate::build(
-        sections.gateway,
-        peers,
-        sessions,
-        limits,
-        process.tasks.clone(),
-    )?;
+    let config = Config {
+        mesh_secret: process.mesh.secret.clone(),
+        ..sections.gateway
+    };
+    let gateway = crate::build(config, peers, sessions, limits, process.tasks.clone())?;
     let listener = bind(&listen.to_string()).await?;
     let readiness = gateway.readiness().clone();
     process

@@ -51,7 +51,7 @@ impl App {
         if !self.store.create_user(new).await? {
             return Err(Error::new(Reason::UserAlreadyExists, "User already exists"));
         }
-        self.tell_data(ctx, &user).await;
+        self.tell_data(ctx, &user.id).await;
         Ok(user)
     }
 
@@ -80,10 +80,7 @@ impl App {
         let user = self.find(user_id).await?;
         if !admin.is_admin() && user.id != admin.subject {
             let owner = self.store.is_owner(&user.id).await?;
-            let rights = self
-                .principals
-                .resolve(ctx, &self.keyring, &user, owner, None)
-                .await?;
+            let rights = self.principals.resolve(ctx, &user, owner, None).await?;
             if owner || !covers(admin, &rights) {
                 return Err(
                     Error::denied("The user has rights that you lack").with("reason", "ESCALATION")
@@ -134,7 +131,7 @@ impl App {
             .await?
             .ok_or_else(not_found)?;
         self.announce_ended(ended).await;
-        self.tell_data(ctx, &user).await;
+        self.tell_data(ctx, &user.id).await;
         Ok(user)
     }
 
@@ -151,7 +148,7 @@ impl App {
             .set_ban(&user.id, None, noted)
             .await?
             .ok_or_else(not_found)?;
-        self.tell_data(ctx, &user).await;
+        self.tell_data(ctx, &user.id).await;
         Ok(user)
     }
 
@@ -170,9 +167,7 @@ impl App {
             .await?
             .ok_or_else(not_found)?;
         self.announce_ended(ended).await;
-        if let Err(error) = self.principals.remove(ctx, &self.keyring, &user.id).await {
-            tracing::warn!(error = %error, user.id = user.id, "data-svc was not told that a user is gone");
-        }
+        self.tell_data(ctx, &user.id).await;
         Ok(())
     }
 

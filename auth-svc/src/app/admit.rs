@@ -33,6 +33,7 @@ impl App {
         if identity.kind == Kind::Service {
             return Err(Error::denied("Only users have sessions"));
         }
+        not_delegated(identity)?;
         self.current(ctx, identity).await?.ok_or_else(over)
     }
 
@@ -54,6 +55,7 @@ impl App {
     /// UNAUTHENTICATED when the session is over or the user is gone.
     pub(super) async fn admin<'c>(&self, ctx: &'c Ctx) -> Result<&'c Identity> {
         let identity = ctx.identity()?;
+        not_delegated(identity)?;
         let good = match (identity.kind, &identity.key_id) {
             (Kind::Service, _) => true,
             (Kind::User, Some(_)) => {
@@ -76,6 +78,18 @@ impl App {
                 && user.id == identity.subject
         });
         Ok(live.map(|(session, user)| Acting { session, user }))
+    }
+}
+
+/// # Errors
+/// PERMISSION_DENIED for a service that works for the user: agents and flows change no accounts.
+fn not_delegated(identity: &Identity) -> Result<()> {
+    match &identity.actor {
+        Some(actor) => {
+            let message = format!("{} does not reach accounts for a user", actor.service);
+            Err(Error::denied(message).with("reason", "DELEGATED"))
+        }
+        None => Ok(()),
     }
 }
 

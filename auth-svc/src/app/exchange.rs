@@ -10,8 +10,9 @@ use tokio::sync::Mutex;
 
 use super::{App, event, revoke::STORE_LIMIT};
 use crate::domain::{
+    api_key::{self, KeyHash},
     audit::{Action, Actor},
-    identity::{service_identity, user_identity},
+    identity::{key_identity, session_identity},
     key::{KeySet, Minted},
     proof::Claim,
     session::TokenHash,
@@ -24,10 +25,10 @@ pub(crate) enum Credential<'c> {
     /// The value of the session cookie.
     Cookie(&'c str),
     /// An API key.
-    ApiKey,
+    ApiKey(&'c str),
 }
 
-/// One exchange at a time for each session: callers that came while it ran did not see anything
+/// One exchange at a time for each session or key: callers that came while it ran did not see anything
 /// older than their own call, so its answer is theirs too.
 pub(super) struct Flights(moka::sync::Cache<TokenHash, Arc<Mutex<Option<Flight>>>>);
 
@@ -54,14 +55,23 @@ impl App {
         let token = match credential {
             Credential::Bearer(text) => self.secrets.open_bearer(text),
             Credential::Cookie(value) => self.secrets.open_cookie(value),
-            Credential::ApiKey => {
-                return Err(Error::unauthenticated("The API key is not valid")
-                    .with("reason", "INVALID_API_KEY"));
+            Credential::ApiKey(text) => {
+                let hash = api_key::hash(text).ok_or_else(api_key::not_valid)?;
+                return self.in_flight(hash, self.mint_for_key(ctx, hash)).await;
             }
         };
-        let token_hash = mesh::session::hash(token.ok_or_else(not_valid)?);
+        let hash = mesh::session::hash(token.ok_or_else(not_valid)?);
+        self.in_flight(hash, self.mint_for_session(ctx, hash)).await
+    }
+
+    /// Mints, or takes over what was minted meanwhile.
+    async fn in_flight(
+        &self,
+        credential: TokenHash,
+        mint: impl Future<Output = Result<Minted>>,
+    ) -> Result<Minted> {
         let asked = Instant::now();
-        let slot = self.flights.0.get_with(token_hash, Arc::default);
+        let slot = self.flights.0.get_with(credential, Arc::default);
         let mut last = slot.lock().await;
         if let Some(flight) = &*last
             && flight.began >= asked
@@ -69,7 +79,7 @@ impl App {
             return Ok(flight.minted.clone());
         }
         let began = Instant::now();
-        let minted = self.mint_for(ctx, &token_hash).await?;
+        let minted = mint.await?;
         *last = Some(Flight {
             began,
             minted: minted.clone(),
@@ -77,8 +87,9 @@ impl App {
         Ok(minted)
     }
 
-    async fn mint_for(&self, ctx: &Ctx, token_hash: &TokenHash) -> Result<Minted> {
-        let Some((mut session, user)) = self.store.session_by_token(token_hash).await? else {
+    async fn mint_for_session(&self, ctx: &Ctx, token_hash: TokenHash) -> Result<Minted> {
+        let found = self.store.session_by_token(&token_hash).await?;
+        let Some((mut session, user, position)) = found else {
             return Err(not_valid());
         };
         // Read again here: the call may have waited for another one.
@@ -93,17 +104,35 @@ impl App {
         let organization = session.active_organization_id.as_deref();
         let rights = self
             .principals
-            .resolve(ctx, &self.keyring, &user, owner, organization)
+            .resolve(ctx, &user, owner, organization)
             .await?;
         self.prolong(ctx, &mut session).await?;
-        let minted = self.keyring.mint(user_identity(&user, &session, rights))?;
+        let end = session.end();
+        let identity = session_identity(&user, &session, rights);
+        let minted = self.keyring.mint(identity, position, Some(end))?;
         // Only spares the gateways a question: without it they ask here.
         let remaining = session.remaining(now);
-        let marking = self.sessions.mark_live(token_hash, remaining);
+        let marking = self.sessions.mark_live(&token_hash, remaining);
         if !matches!(tokio::time::timeout(STORE_LIMIT, marking).await, Ok(Ok(()))) {
             tracing::warn!("a session was not marked as live");
         }
         Ok(minted)
+    }
+
+    async fn mint_for_key(&self, ctx: &Ctx, hash: KeyHash) -> Result<Minted> {
+        let found = self.store.key_by_hash(&hash).await?;
+        let (key, user, position) = found.ok_or_else(api_key::not_valid)?;
+        let now = clock::now();
+        if !key.is_live(now) || user.ban_at(now).is_some() {
+            return Err(api_key::not_valid());
+        }
+        let owner = self.store.is_owner(&user.id).await?;
+        let rights = self.principals.resolve(ctx, &user, owner, None).await?;
+        if key.notes_use(now) {
+            self.store.key_used(&key.id, now).await?;
+        }
+        let identity = key_identity(&user, &key, rights);
+        self.keyring.mint(identity, position, key.expires_at)
     }
 
     /// An identity token for a service that acts for nobody.
@@ -120,10 +149,36 @@ impl App {
         let purpose = Purpose::parse(claim.reason).filter(|_| holds);
         let purpose = purpose.ok_or_else(|| Error::unauthenticated("The proof is not valid"))?;
         let actor = Actor::Service(claim.service.to_owned());
-        self.store
-            .note(event(ctx, Action::ServiceTokenIssued, actor, None))
+        let detail = purpose.as_str().to_owned();
+        self.note_once_an_hour(ctx, Action::ServiceTokenIssued, actor, None, detail)
             .await?;
-        self.keyring.mint(service_identity(claim.service, purpose))
+        self.keyring.mint_for_service(claim.service, purpose)
+    }
+
+    /// Notes what is renewed every minute, by every node, once an hour from each replica of ours:
+    /// the log tells that it went on, and is not flooded.
+    pub(super) async fn note_once_an_hour(
+        &self,
+        ctx: &Ctx,
+        action: Action,
+        actor: Actor,
+        subject: Option<&str>,
+        detail: String,
+    ) -> Result<()> {
+        let subject_text = subject.unwrap_or_default();
+        let key = format!(
+            "{}\n{}\n{subject_text}\n{detail}",
+            action.as_str(),
+            actor.as_str()
+        );
+        if self.noted.contains_key(&key) {
+            return Ok(());
+        }
+        let mut noted = event(ctx, action, actor, subject);
+        noted.detail = Some(detail);
+        self.store.note(noted).await?;
+        self.noted.insert(key, ());
+        Ok(())
     }
 
     /// The keys that verify tokens in use, as the database has them now: another replica may have

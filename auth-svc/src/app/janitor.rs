@@ -10,6 +10,8 @@ use super::App;
 const EVERY: Duration = Duration::from_secs(60);
 /// Expired sessions stay this long, so that their tokens are told "expired", not "unknown".
 const KEPT: time::Duration = time::Duration::days(7);
+/// Revocations stay this long; nothing that they concern is good for more than a minute.
+const FEED_KEPT: time::Duration = time::Duration::HOUR;
 /// Rounds between two clean-ups.
 const CLEAN_UP_EVERY: u32 = 60;
 
@@ -42,6 +44,7 @@ impl App {
             self.store
                 .purge(now - KEPT, now - self.throttle.forget_after)
                 .await?;
+            self.store.purge_feed(now - FEED_KEPT).await?;
         }
         Ok(())
     }

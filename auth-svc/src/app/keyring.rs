@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mesh::{Error, Result, clock, identity::Identity};
-use time::Duration;
+use mesh::{
+    Error, Result, clock,
+    identity::{Identity, Purpose},
+};
+use time::{Duration, OffsetDateTime};
 
 use crate::{
     domain::{
+        identity::service_identity,
         key::{KeyId, KeySet, Minted},
         token::Secrets,
     },
@@ -38,7 +42,7 @@ impl Keyring {
             store.add_key_id(next_id(0)).await?;
             ids = read(&store).await?;
         }
-        let keys = KeySet::derive(&ids, &secrets)
+        let keys = KeySet::derive(&ids, &secrets, clock::now())
             .ok_or_else(|| anyhow::anyhow!("there is no signing key"))?;
         let keys = ArcSwap::from_pointee(keys);
         Ok(Self {
@@ -49,9 +53,20 @@ impl Keyring {
         })
     }
 
-    /// Signs an identity token.
-    pub(super) fn mint(&self, identity: Identity) -> Result<Minted> {
-        self.keys.load().mint(identity)
+    /// Signs an identity token that ends by `end`; `position` is that of the feed of revocations
+    /// before session and rights were read.
+    pub(super) fn mint(
+        &self,
+        identity: Identity,
+        position: i64,
+        end: Option<OffsetDateTime>,
+    ) -> Result<Minted> {
+        self.keys.load().mint(identity, position, end)
+    }
+
+    /// Signs a token of a service.
+    pub(super) fn mint_for_service(&self, service: &str, purpose: Purpose) -> Result<Minted> {
+        self.mint(service_identity(service, purpose), 0, None)
     }
 
     /// Reads the keys again and makes a new one when it is time.
@@ -67,7 +82,7 @@ impl Keyring {
             self.store.add_key_id(next_id(newest.0)).await?;
             ids = read(&self.store).await?;
         }
-        let keys = KeySet::derive(&ids, &self.secrets)
+        let keys = KeySet::derive(&ids, &self.secrets, clock::now())
             .ok_or_else(|| Error::internal(anyhow::anyhow!("there is no signing key")))?;
         let keys = Arc::new(keys);
         self.keys.store(keys.clone());

@@ -3,19 +3,30 @@
 
 mod admin;
 mod admit;
+mod delegate;
 mod exchange;
+mod feed;
 mod janitor;
 mod keyring;
+mod keys;
 mod passwords;
 mod principals;
 mod profile;
 mod revoke;
+mod rights;
 mod sessions;
 mod sign_in;
 
 use std::{sync::Arc, time::Duration};
 
-use mesh::{Ctx, Link, Result, config::Secret, db::Db, session::SessionStore, tasks::Tasks};
+use mesh::{
+    Ctx, Link, Result,
+    config::Secret,
+    db::Db,
+    service_identity::{ServiceIdentity, ServiceToken},
+    session::SessionStore,
+    tasks::Tasks,
+};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -35,7 +46,10 @@ use crate::{
 
 pub(crate) use admin::Account;
 pub(crate) use admit::Acting;
+pub(crate) use delegate::Work;
 pub(crate) use exchange::Credential;
+pub(crate) use feed::Watcher;
+pub(crate) use keys::NewKey;
 pub(crate) use sign_in::{SignIn, SignUp};
 
 /// Attempts at one account that one process works on at a time. A burst beyond it waits its turn,
@@ -47,7 +61,10 @@ pub(crate) struct App {
     store: Store,
     passwords: passwords::Passwords,
     principals: principals::Principals,
-    keyring: keyring::Keyring,
+    keyring: Arc<keyring::Keyring>,
+    /// Our own identity, as other services see it.
+    own: ServiceIdentity,
+    feed: feed::Feed,
     sessions: SessionStore,
     secrets: Secrets,
     mesh_secret: Secret,
@@ -59,6 +76,8 @@ pub(crate) struct App {
     tasks: Tasks,
     attempts: moka::sync::Cache<AccountKey, Arc<Semaphore>>,
     flights: exchange::Flights,
+    /// What was noted within the hour and is noted once an hour only.
+    noted: moka::sync::Cache<String, ()>,
 }
 
 /// A session that just began, with the one chance to hand out its token.
@@ -87,11 +106,15 @@ impl App {
         let secrets = Secrets::of(config.secret.reveal());
         let rotate_after = time::Duration::seconds(config.signing.rotate_after_s.into());
         let keyring = keyring::Keyring::open(store.clone(), secrets.clone(), rotate_after).await?;
+        let keyring = Arc::new(keyring);
+        let own = own_identity(keyring.clone());
         let app = Arc::new(Self {
             store,
             passwords: passwords::Passwords::new(&config.hashing)?,
-            principals: principals::Principals::new(data),
+            principals: principals::Principals::new(data.clone(), own.clone()),
             keyring,
+            own,
+            feed: feed::Feed::new(),
             sessions,
             secrets,
             mesh_secret: config.mesh_secret.clone(),
@@ -108,9 +131,22 @@ impl App {
                 .time_to_idle(Duration::from_secs(60))
                 .build(),
             flights: exchange::Flights::default(),
+            noted: moka::sync::Cache::builder()
+                .max_capacity(100_000)
+                .time_to_live(Duration::from_secs(3600))
+                .build(),
         });
         janitor::start(&app);
+        feed::start(&app);
+        profile::start(&app);
+        rights::start(&app, &data);
         Ok(app)
+    }
+
+    /// Our own identity, for what we call and follow.
+    #[must_use]
+    pub(crate) fn own_identity(&self) -> ServiceIdentity {
+        self.own.clone()
     }
 
     /// How one can sign in.
@@ -164,6 +200,18 @@ impl App {
     }
 }
 
+/// auth-svc signs its own tokens; it asks nobody.
+fn own_identity(keyring: Arc<keyring::Keyring>) -> ServiceIdentity {
+    let mint = move |purpose| {
+        let minted = keyring.mint_for_service(crate::NAME, purpose)?;
+        Ok(ServiceToken {
+            token: minted.token.into(),
+            expires_at_ms: minted.expires_at_ms,
+        })
+    };
+    ServiceIdentity::minting(crate::NAME, Box::new(mint))
+}
+
 fn new_token() -> String {
     loop {
         if let Some(token) = token::session_token(&mesh::id::secret()) {
@@ -192,6 +240,7 @@ fn event(ctx: &Ctx, action: Action, actor: Actor, subject: Option<&str>) -> Even
         ip_address: client.ip_address,
         user_agent: client.user_agent,
         request_id: ctx.request_id.to_string(),
+        detail: None,
     }
 }
 

@@ -1,38 +1,29 @@
 //! Asking data-svc what a user may do, and telling it who there is.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
-use mesh::{Ctx, Error, Link, Result, clock, error::Reason, identity::Purpose};
+use mesh::{
+    Ctx, Error, Link, Result, error::Reason, identity::Purpose, service_identity::ServiceIdentity,
+};
 use proto::data::v1::{
     RemovePrincipalRequest, ResolvePrincipalRequest, UserProfile,
     principal_service_client::PrincipalServiceClient,
 };
 
-use super::keyring::Keyring;
-use crate::domain::{
-    identity::{Rights, service_identity},
-    key::Minted,
-    user::User,
-};
+use crate::domain::{identity::Rights, user::User};
 
 /// The longest data-svc may take.
 const LIMIT: Duration = Duration::from_secs(5);
-/// A token of ours is used again while it is good for longer than this, in milliseconds.
-const TOKEN_LEFT_MIN_MS: i64 = 30_000;
 
 /// The way to data-svc, with our own identity.
 pub(super) struct Principals {
     data: Link,
-    // A lock, not a task: it is held to copy a string, never across an await.
-    token: Mutex<Option<Minted>>,
+    own: ServiceIdentity,
 }
 
 impl Principals {
-    pub(super) fn new(data: Link) -> Self {
-        Self {
-            data,
-            token: Mutex::default(),
-        }
+    pub(super) fn new(data: Link, own: ServiceIdentity) -> Self {
+        Self { data, own }
     }
 
     /// The rights of a user; data-svc keeps the profile.
@@ -43,7 +34,6 @@ impl Principals {
     pub(super) async fn resolve(
         &self,
         ctx: &Ctx,
-        keyring: &Keyring,
         user: &User,
         platform_owner: bool,
         active_organization_id: Option<&str>,
@@ -60,7 +50,7 @@ impl Principals {
             platform_owner,
             active_organization_id: active_organization_id.unwrap_or_default().to_owned(),
         };
-        let request = self.request(ctx, keyring, message)?;
+        let request = self.request(ctx, message).await?;
         let answer = PrincipalServiceClient::new(self.data.clone())
             .resolve_principal(request)
             .await
@@ -78,11 +68,11 @@ impl Principals {
     ///
     /// # Errors
     /// As [`Principals::resolve`].
-    pub(super) async fn remove(&self, ctx: &Ctx, keyring: &Keyring, user_id: &str) -> Result<()> {
+    pub(super) async fn remove(&self, ctx: &Ctx, user_id: &str) -> Result<()> {
         let message = RemovePrincipalRequest {
             user_id: user_id.to_owned(),
         };
-        let request = self.request(ctx, keyring, message)?;
+        let request = self.request(ctx, message).await?;
         PrincipalServiceClient::new(self.data.clone())
             .remove_principal(request)
             .await
@@ -90,32 +80,11 @@ impl Principals {
         Ok(())
     }
 
-    fn request<T>(&self, ctx: &Ctx, keyring: &Keyring, message: T) -> Result<tonic::Request<T>> {
-        let mut request = Ctx {
-            caller: None,
-            ..ctx.clone()
-        }
-        .request(message);
+    async fn request<T>(&self, ctx: &Ctx, message: T) -> Result<tonic::Request<T>> {
+        let purpose = Purpose::ResolvePrincipal;
+        let mut request = self.own.request_within(ctx, purpose, message).await?;
         request.set_timeout(ctx.remaining().min(LIMIT));
-        mesh::ctx::set_bearer(&mut request, &self.own_token(keyring)?);
         Ok(request)
-    }
-
-    /// Our own token: made once in half a minute, so that data-svc verifies it once.
-    fn own_token(&self, keyring: &Keyring) -> Result<String> {
-        let mut held = self
-            .token
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(minted) = &*held
-            && minted.expires_at_ms > clock::unix_ms() + TOKEN_LEFT_MIN_MS
-        {
-            return Ok(minted.token.clone());
-        }
-        let minted = keyring.mint(service_identity("auth-svc", Purpose::ResolvePrincipal))?;
-        let token = minted.token.clone();
-        *held = Some(minted);
-        Ok(token)
     }
 }
 

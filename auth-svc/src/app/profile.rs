@@ -2,14 +2,40 @@
 
 use std::sync::Arc;
 
-use mesh::{Ctx, Error, Result};
+use mesh::{Ctx, Error, Result, clock};
+use time::Duration;
 
 use super::{App, event};
 use crate::domain::{
     audit::{Action, Actor},
     input,
-    user::User,
 };
+
+/// How often the outbox is looked at.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+/// The longest one user may take.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// The wait after a failure; each further one doubles it.
+const AGAIN_AFTER: Duration = Duration::SECOND;
+const AGAIN_AFTER_MAX: Duration = Duration::seconds(30);
+
+/// Tells data-svc what is in the outbox, until the node stops. Replicas may tell the same: what is
+/// told is how a user is.
+pub(super) fn start(app: &Arc<App>) {
+    let (weak, stop) = (Arc::downgrade(app), app.tasks.stop_token());
+    app.tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let Some(app) = weak.upgrade() else { return };
+            if let Err(error) = app.tell_untold().await {
+                tracing::warn!(error = %error, "the outbox of profiles cannot be read; trying again");
+            }
+        }
+    });
+}
 
 impl App {
     /// Changes the caller's name or picture; an empty picture removes it.
@@ -35,22 +61,61 @@ impl App {
             .update_user(&acting.user.id, name, image, noted)
             .await?;
         if let Some(user) = updated {
-            self.tell_data(ctx, &user).await;
+            self.tell_data(ctx, &user.id).await;
         }
         Ok(())
     }
 
-    /// Tells data-svc about a user, so that lookups know them at once. What does not arrive now
-    /// arrives with the user's next identity token.
-    pub(super) async fn tell_data(&self, ctx: &Ctx, user: &User) {
-        let told = async {
-            let is_owner = self.store.is_owner(&user.id).await?;
-            self.principals
-                .resolve(ctx, &self.keyring, user, is_owner, None)
-                .await
-        };
-        if let Err(error) = told.await {
-            tracing::warn!(error = %error, user.id = user.id, "data-svc was not told about a user");
+    /// Tells data-svc about a user who changed, so that lookups know it at once. What does not
+    /// arrive now is told from the outbox.
+    pub(super) async fn tell_data(&self, ctx: &Ctx, user_id: &str) {
+        if let Err(error) = self.tell(ctx, user_id).await {
+            tracing::warn!(error = %error, user.id = user_id, "data-svc was not told about a user; trying again");
+            let soon = clock::now() + AGAIN_AFTER;
+            if let Err(error) = self.store.put_off(user_id, soon).await {
+                tracing::warn!(error = %error, "the outbox of profiles cannot be written");
+            }
         }
+    }
+
+    /// Tells data-svc how a user is now.
+    async fn tell(&self, ctx: &Ctx, user_id: &str) -> Result<()> {
+        let mut user = self.store.user(user_id).await?;
+        loop {
+            match &user {
+                Some(user) => {
+                    let owner = self.store.is_owner(&user.id).await?;
+                    self.principals.resolve(ctx, user, owner, None).await?;
+                }
+                None => self.principals.remove(ctx, user_id).await?,
+            }
+            // Whoever tells last tells the latest: others may have told it before us.
+            let now = self.store.user(user_id).await?;
+            if now == user {
+                return Ok(());
+            }
+            user = now;
+        }
+    }
+
+    /// Tells what is due in the outbox.
+    async fn tell_untold(&self) -> Result<()> {
+        for untold in self.store.untold(clock::now()).await? {
+            let ctx = Ctx::background(None, LIMIT);
+            match self.tell(&ctx, &untold.user_id).await {
+                Ok(()) => self.store.told(&untold).await?,
+                Err(error) => {
+                    tracing::warn!(error = %error, user.id = untold.user_id, "data-svc was not told about a user; trying again");
+                    let doublings = u32::try_from(untold.attempts.clamp(0, 6)).unwrap_or_default();
+                    let pause = (AGAIN_AFTER * 2_i32.pow(doublings)).min(AGAIN_AFTER_MAX);
+                    self.store
+                        .put_off(&untold.user_id, clock::now() + pause)
+                        .await?;
+                    // It is away for the others, too.
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 }

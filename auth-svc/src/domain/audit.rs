@@ -34,6 +34,12 @@ pub(crate) enum Action {
     OwnerClaimed,
     /// A service got an identity token of its own.
     ServiceTokenIssued,
+    /// A service got an identity token to go on working for a user.
+    DelegatedTokenIssued,
+    /// A user made an API key.
+    KeyCreated,
+    /// An API key was ended.
+    KeyDeleted,
 }
 
 impl Action {
@@ -55,6 +61,9 @@ impl Action {
             Self::UserRemoved => "user_removed",
             Self::OwnerClaimed => "owner_claimed",
             Self::ServiceTokenIssued => "service_token_issued",
+            Self::DelegatedTokenIssued => "delegated_token_issued",
+            Self::KeyCreated => "key_created",
+            Self::KeyDeleted => "key_deleted",
         }
     }
 }
@@ -101,4 +110,6 @@ pub(crate) struct Event {
     pub user_agent: Option<String>,
     /// Request it belongs to.
     pub request_id: String,
+    /// The key, run or purpose that it is about.
+    pub detail: Option<String>,
 }

@@ -1,8 +1,8 @@
 //! What identity tokens state.
 
-use mesh::identity::{ADMIN_PERMISSION_SET, Identity, Kind, Purpose};
+use mesh::identity::{ADMIN_PERMISSION_SET, Actor, Identity, Kind, Purpose};
 
-use super::{session::Session, user::User};
+use super::{api_key::ApiKey, session::Session, user::User};
 
 /// A user's rights, as data-svc resolved them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,20 +19,42 @@ pub(crate) struct Rights {
 
 /// The identity of a user's session.
 #[must_use]
-pub(crate) fn user_identity(user: &User, session: &Session, rights: Rights) -> Identity {
+pub(crate) fn session_identity(user: &User, session: &Session, rights: Rights) -> Identity {
+    Identity {
+        session_id: Some(session.id.clone()),
+        ..user_identity(user, rights)
+    }
+}
+
+/// The identity of an API key: its owner's, narrowed to the key's scopes.
+#[must_use]
+pub(crate) fn key_identity(user: &User, key: &ApiKey, rights: Rights) -> Identity {
+    Identity {
+        key_id: Some(key.id.clone()),
+        scopes: key.scopes.clone(),
+        ..user_identity(user, rights)
+    }
+}
+
+/// The identity of a user for whom a service works.
+#[must_use]
+pub(crate) fn delegated_identity(user: &User, actor: Actor, rights: Rights) -> Identity {
+    Identity {
+        actor: Some(actor),
+        ..user_identity(user, rights)
+    }
+}
+
+fn user_identity(user: &User, rights: Rights) -> Identity {
     Identity {
         subject: user.id.clone(),
-        kind: Kind::User,
         name: user.name.clone(),
         email: user.email.clone(),
-        session_id: Some(session.id.clone()),
-        key_id: None,
-        scopes: None,
         organization_id: rights.organization_id,
         positions: sorted(rights.positions),
         permission_sets: sorted(rights.permission_sets),
         system_permissions: sorted(rights.system_permissions),
-        purpose: None,
+        ..Identity::nobody(Kind::User)
     }
 }
 
@@ -41,17 +63,8 @@ pub(crate) fn user_identity(user: &User, session: &Session, rights: Rights) -> I
 pub(crate) fn service_identity(service: &str, purpose: Purpose) -> Identity {
     Identity {
         subject: service.to_owned(),
-        kind: Kind::Service,
-        name: String::new(),
-        email: String::new(),
-        session_id: None,
-        key_id: None,
-        scopes: None,
-        organization_id: None,
-        positions: Vec::new(),
-        permission_sets: Vec::new(),
-        system_permissions: Vec::new(),
         purpose: Some(purpose),
+        ..Identity::nobody(Kind::Service)
     }
 }
 

@@ -243,7 +243,11 @@ pub(crate) fn origin(address: &str) -> Option<String> {
     })
 }
 
-fn plain_text(field: &str, text: &str, len_max: usize) -> Result<String> {
+/// A text of one line that is not too long.
+///
+/// # Errors
+/// VALIDATION_ERROR when it is longer or has control characters.
+pub(crate) fn plain_text(field: &str, text: &str, len_max: usize) -> Result<String> {
     if text.chars().count() > len_max {
         return Err(violation(
             field,
@@ -262,7 +266,8 @@ fn plain_text(field: &str, text: &str, len_max: usize) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn violation(field: &str, code: &str, message: impl Into<String>) -> Error {
+/// The error for one field.
+pub(crate) fn violation(field: &str, code: &str, message: impl Into<String>) -> Error {
     Error::fields(vec![FieldViolation::new(field, code, message)])
 }
 

@@ -12,7 +12,7 @@ use mesh::{
     identity::{Claims, Identity, TOKEN_TYPE},
 };
 use sha2::Sha256;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::token::Secrets;
 
@@ -20,6 +20,10 @@ use super::token::Secrets;
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
+
+/// How long a new key verifies before it signs: every replica of auth-svc reads the keys, and every
+/// node fetches them, more than once in this time.
+pub(crate) const PUBLISHED_FOR: Duration = Duration::minutes(2);
 
 /// A stored key id. The key itself is stored nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +63,17 @@ pub(crate) struct Minted {
 }
 
 impl KeySet {
-    /// The keys of these ids under these secrets: the newest id with the first secret signs.
-    /// `None` without an id or without a secret.
+    /// The keys of these ids under these secrets. With the first secret signs the newest id that
+    /// has been published for [`PUBLISHED_FOR`]; where none has, the oldest, which nobody can know
+    /// another one beside. `None` without an id or without a secret.
     #[must_use]
-    pub(crate) fn derive(ids: &[KeyId], secrets: &Secrets) -> Option<Self> {
+    pub(crate) fn derive(ids: &[KeyId], secrets: &Secrets, now: OffsetDateTime) -> Option<Self> {
         let mut ids: Vec<&KeyId> = ids.iter().collect();
         ids.sort_by_key(|id| std::cmp::Reverse(id.generation));
+        let known = |id: &&KeyId| now - id.created_at >= PUBLISHED_FOR;
+        let signing = ids.iter().position(known);
+        let signing = signing.unwrap_or(ids.len().checked_sub(1)?);
+        ids[..=signing].rotate_right(1);
         let mut keys = ids.iter().flat_map(|id| {
             secrets
                 .iter()
@@ -82,15 +91,25 @@ impl KeySet {
         std::iter::once(&self.current).chain(&self.others)
     }
 
-    /// Signs a token for an identity, good from now on for at most a minute.
+    /// Signs a token for an identity, good from now on for at most a minute, and not after `end`.
+    /// `position` is that of the feed of revocations before the identity was read.
     ///
     /// # Errors
     /// INTERNAL when the claims cannot be written.
-    pub(crate) fn mint(&self, identity: Identity) -> Result<Minted> {
+    pub(crate) fn mint(
+        &self,
+        identity: Identity,
+        position: i64,
+        end: Option<OffsetDateTime>,
+    ) -> Result<Minted> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());
         header.kid = Some(self.current.kid.clone());
-        let claims = Claims::new(identity);
+        let mut claims = Claims::new(identity);
+        claims.rev = position;
+        if let Some(end) = end {
+            claims.exp = claims.exp.min(end.unix_timestamp());
+        }
         let token = jsonwebtoken::encode(&header, &claims, &self.current.private)
             .map_err(Error::internal)?;
         Ok(Minted {
@@ -144,22 +163,44 @@ mod tests {
             .map(|key| (key.kid.clone(), key.public.to_vec()));
         check.set_keys(keys).unwrap();
         let minted = signer
-            .mint(service_identity("data-svc", Purpose::Seed))
+            .mint(service_identity("data-svc", Purpose::Seed), 0, None)
             .unwrap();
         check.verify(&minted.token).is_ok()
     }
 
     #[test]
     fn replicas_with_the_same_secret_and_ids_agree() {
-        let set = || KeySet::derive(&[id(1), id(2)], &Secrets::of("secret")).unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH + PUBLISHED_FOR;
+        let set = || KeySet::derive(&[id(1), id(2)], &Secrets::of("secret"), now).unwrap();
         assert!(verifies(&set(), &set()));
         assert!(set().current.kid.starts_with("k2-"));
-        assert!(KeySet::derive(&[], &Secrets::of("secret")).is_none());
+        assert!(KeySet::derive(&[], &Secrets::of("secret"), now).is_none());
+    }
+
+    #[test]
+    fn a_new_key_verifies_at_once_and_signs_when_everybody_can_know_it() {
+        let made = |generation, seconds| KeyId {
+            created_at: OffsetDateTime::UNIX_EPOCH + Duration::seconds(seconds),
+            ..id(generation)
+        };
+        let ids = [made(1, 0), made(2, 1000), made(3, 1010)];
+        let signer = |now| {
+            let now = OffsetDateTime::UNIX_EPOCH + Duration::seconds(now);
+            let set = KeySet::derive(&ids, &Secrets::of("secret"), now).unwrap();
+            assert_eq!(set.iter().count(), 3);
+            set.current.kid[..2].to_owned()
+        };
+        // The very first key has no other beside it.
+        assert_eq!(signer(0), "k1");
+        assert_eq!(signer(1119), "k1");
+        assert_eq!(signer(1120), "k2");
+        assert_eq!(signer(1130), "k3");
     }
 
     #[test]
     fn during_a_change_of_secrets_each_side_verifies_what_it_may() {
-        let set = |secrets| KeySet::derive(&[id(1)], &Secrets::of(secrets)).unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let set = |secrets| KeySet::derive(&[id(1)], &Secrets::of(secrets), now).unwrap();
         let (old, both, new) = (set("old"), set("new,old"), set("new"));
         assert!(verifies(&both, &old) && verifies(&both, &new) && verifies(&new, &both));
         assert!(!verifies(&new, &old) && !verifies(&old, &both));

@@ -61,11 +61,16 @@ impl Session {
         now < self.expires_at && now < self.absolute_expires_at
     }
 
+    /// When it ends unless it is used.
+    #[must_use]
+    pub(crate) fn end(&self) -> OffsetDateTime {
+        self.expires_at.min(self.absolute_expires_at)
+    }
+
     /// What is left of it, never negative.
     #[must_use]
     pub(crate) fn remaining(&self, now: OffsetDateTime) -> std::time::Duration {
-        let end = self.expires_at.min(self.absolute_expires_at);
-        (end - now).try_into().unwrap_or_default()
+        (self.end() - now).try_into().unwrap_or_default()
     }
 }
 

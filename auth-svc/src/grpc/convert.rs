@@ -60,7 +60,20 @@ pub(super) fn with_cookie<T>(message: T, cookie: &str) -> Result<Response<T>> {
     Ok(response)
 }
 
-fn timestamp(moment: OffsetDateTime) -> prost_types::Timestamp {
+/// A moment that a client stated, cut to milliseconds.
+///
+/// # Errors
+/// VALIDATION_ERROR when there is no such moment.
+pub(super) fn moment(stated: &prost_types::Timestamp) -> Result<OffsetDateTime> {
+    let nanos = i128::from(stated.seconds) * 1_000_000_000 + i128::from(stated.nanos);
+    let millis = i64::try_from(nanos.div_euclid(1_000_000)).ok();
+    let moment = millis
+        .map(mesh::clock::from_unix_ms)
+        .filter(|moment| millis == Some(0) || *moment != OffsetDateTime::UNIX_EPOCH);
+    moment.ok_or_else(|| Error::validation("INVALID_REQUEST", "There is no such moment"))
+}
+
+pub(super) fn timestamp(moment: OffsetDateTime) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: moment.unix_timestamp(),
         // Below 10^9 by definition.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use mesh::{Ctx, Error};
 use proto::auth::v1::{
-    ExchangeCredentialRequest, ExchangeCredentialResponse, IssueServiceTokenRequest,
-    IssueServiceTokenResponse, ListSigningKeysRequest, ListSigningKeysResponse, SigningKey,
+    ExchangeCredentialRequest, ExchangeCredentialResponse, IssueDelegatedTokenRequest,
+    IssueDelegatedTokenResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
+    ListSigningKeysRequest, ListSigningKeysResponse, SigningKey,
     exchange_credential_request::Credential as Wire, identity_service_server::IdentityService,
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{App, Credential},
+    app::{App, Credential, Work},
     domain::proof::Claim,
 };
 
@@ -28,7 +29,7 @@ impl IdentityService for IdentityRpc {
         let credential = match &request.get_ref().credential {
             Some(Wire::Bearer(text)) => Credential::Bearer(text),
             Some(Wire::Cookie(value)) => Credential::Cookie(value),
-            Some(Wire::ApiKey(_)) => Credential::ApiKey,
+            Some(Wire::ApiKey(text)) => Credential::ApiKey(text),
             None => return Err(Error::unauthenticated("Authentication required").into()),
         };
         let minted = self.0.exchange(&ctx, credential).await?;
@@ -59,6 +60,29 @@ impl IdentityService for IdentityRpc {
         }))
     }
 
+    async fn issue_delegated_token(
+        &self,
+        request: Request<IssueDelegatedTokenRequest>,
+    ) -> Result<Response<IssueDelegatedTokenResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let asked = request.get_ref();
+        let work = Work {
+            user_id: &asked.user_id,
+            session_id: given(&asked.session_id),
+            key_id: given(&asked.key_id),
+            while_waiting: asked.while_waiting,
+            organization_id: given(&asked.organization_id),
+            scopes: asked.scopes.clone().map(|scopes| scopes.names),
+            run_id: &asked.run_id,
+            reason: &asked.reason,
+        };
+        let minted = self.0.issue_delegated_token(&ctx, work).await?;
+        Ok(Response::new(IssueDelegatedTokenResponse {
+            identity_token: minted.token,
+            expires_at_ms: minted.expires_at_ms,
+        }))
+    }
+
     async fn list_signing_keys(
         &self,
         _request: Request<ListSigningKeysRequest>,
@@ -72,4 +96,9 @@ impl IdentityService for IdentityRpc {
             keys: keys.collect(),
         }))
     }
+}
+
+/// A text that is not empty.
+fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }

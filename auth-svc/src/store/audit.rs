@@ -29,8 +29,8 @@ impl Store {
 /// Adds an entry in the transaction of what it tells.
 pub(super) async fn add(tx: &mut Tx, event: &Event) -> Result<(), DbError> {
     let statement = Statement::new(
-        "INSERT INTO auth_audit_event (id, at, action, actor, subject, ip_address, user_agent, request_id) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO auth_audit_event (id, at, action, actor, subject, ip_address, user_agent, request_id, detail) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(&event.id)
     .bind(event.at)
@@ -39,7 +39,8 @@ pub(super) async fn add(tx: &mut Tx, event: &Event) -> Result<(), DbError> {
     .bind(event.subject.clone())
     .bind(event.ip_address.clone())
     .bind(event.user_agent.clone())
-    .bind(&event.request_id);
+    .bind(&event.request_id)
+    .bind(event.detail.clone());
     tx.execute(statement).await?;
     Ok(())
 }

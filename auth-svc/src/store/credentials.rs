@@ -7,10 +7,12 @@ use mesh::{
 use time::OffsetDateTime;
 
 use super::{
-    Store, Which, audit, opt_text, sessions, text, throttle, user, user_columns, users::touch,
+    Store, USER_COLUMNS, api_keys, audit, opt_text, revocations::revoke, sessions, text, throttle,
+    user, user_columns, users::touch,
 };
 use crate::domain::{
     audit::Event,
+    revocation::Revocation,
     session::{Session, TokenHash},
     throttle::AccountKey,
     user::User,
@@ -31,7 +33,7 @@ impl Store {
             ", a.password_hash FROM auth_user u \
              LEFT JOIN auth_account a ON a.user_id = u.id AND a.provider_id = 'credential' WHERE u.email = $1"
         );
-        let map = |row: &Row| Ok((user(row, 0)?, opt_text(row, 10)?));
+        let map = |row: &Row| Ok((user(row, 0)?, opt_text(row, USER_COLUMNS)?));
         Ok(self
             .db
             .query_opt(Statement::new(SQL).bind(email), map)
@@ -89,8 +91,8 @@ impl Store {
             .await
     }
 
-    /// Replaces a password and every session of its user by the one given. `None` when the
-    /// password changed since `old_hash` was read.
+    /// Replaces a password and every session of its user by the one given, and ends their keys.
+    /// `None` when the password changed since `old_hash` was read.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -102,7 +104,8 @@ impl Store {
         account: AccountKey,
         event: Event,
     ) -> Result<Option<Vec<TokenHash>>> {
-        self.db
+        let ended = self
+            .db
             .write(move |tx: &mut Tx| {
                 let (session, event) = (session.clone(), event.clone());
                 let (old_hash, new_hash) = (old_hash.clone(), new_hash.clone());
@@ -115,16 +118,19 @@ impl Store {
                     }
                     put_password(tx, user_id, &new_hash, now).await?;
                     throttle::forgive(tx, &account).await?;
-                    let ended = sessions::end(tx, user_id, &Which::All).await?;
+                    let ended = end_everything(tx, user_id).await?;
                     sessions::begin(tx, &session).await?;
                     audit::add(tx, &event).await?;
+                    revoke(tx, now, &[Revocation::User(user_id.clone())]).await?;
                     Ok(Some(ended))
                 })
             })
-            .await
+            .await?;
+        self.wake_feed();
+        Ok(ended)
     }
 
-    /// Sets a user's password and ends their sessions. `None` when there is no such user.
+    /// Sets a user's password and ends their sessions and keys. `None` when there is no such user.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -136,7 +142,8 @@ impl Store {
         event: Event,
     ) -> Result<Option<Vec<TokenHash>>> {
         let user_id = user_id.to_owned();
-        self.db
+        let ended = self
+            .db
             .write(move |tx: &mut Tx| {
                 let (user_id, new_hash) = (user_id.clone(), new_hash.clone());
                 let (accounts, event) = (accounts.clone(), event.clone());
@@ -148,13 +155,22 @@ impl Store {
                     for account in &accounts {
                         throttle::forgive(tx, account).await?;
                     }
-                    let ended = sessions::end(tx, &user_id, &Which::All).await?;
+                    let ended = end_everything(tx, &user_id).await?;
                     audit::add(tx, &event).await?;
+                    revoke(tx, event.at, &[Revocation::User(user_id)]).await?;
                     Ok(Some(ended))
                 })
             })
-            .await
+            .await?;
+        self.wake_feed();
+        Ok(ended)
     }
+}
+
+/// Ends every session and key of a user; tells which sessions. The caller revokes the user.
+pub(super) async fn end_everything(tx: &mut Tx, user_id: &str) -> Result<Vec<TokenHash>, DbError> {
+    api_keys::end_all(tx, user_id).await?;
+    sessions::end_all(tx, user_id).await
 }
 
 pub(super) async fn put_password(

@@ -4,30 +4,43 @@
 //! credentials, sessions or ban first writes the user's row: the row is the lock that keeps a
 //! sign-in and a password change from passing each other.
 
+mod api_keys;
 mod audit;
 mod credentials;
 mod keys;
+mod profiles;
+mod revocations;
 mod sessions;
 mod throttle;
 mod users;
+
+use std::sync::{Arc, OnceLock};
+
+use mesh::db::{Db, DbError, Migration, Row};
+use tokio::sync::Notify;
 
 use crate::domain::{
     session::{Session, TokenHash},
     user::{Ban, User},
 };
-use std::sync::{Arc, OnceLock};
 
-use mesh::db::{Db, DbError, Migration, Row};
-
+pub(crate) use revocations::{FeedPage, Followed};
 pub(crate) use sessions::Which;
 pub(crate) use users::NewUser;
 
 /// The schema, in order. Append only.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "create_users_and_sessions",
-    sql: include_str!("../../migrations/0001_create_users_and_sessions.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "create_users_and_sessions",
+        sql: include_str!("../../migrations/0001_create_users_and_sessions.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "create_revocations_and_keys",
+        sql: include_str!("../../migrations/0002_create_revocations_and_keys.sql"),
+    },
+];
 
 /// The database of auth-svc. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +48,8 @@ pub(crate) struct Store {
     db: Db,
     /// Who was first: never changes once there is somebody.
     owner: Arc<OnceLock<String>>,
+    /// Something was revoked by this process.
+    revoked: Arc<Notify>,
 }
 
 impl Store {
@@ -44,6 +59,7 @@ impl Store {
         Self {
             db,
             owner: Arc::default(),
+            revoked: Arc::default(),
         }
     }
 }
@@ -108,6 +124,8 @@ use {session_columns, user_columns};
 
 /// How many columns [`session`] reads.
 const SESSION_COLUMNS: usize = 11;
+/// How many columns [`user`] reads.
+const USER_COLUMNS: usize = 10;
 
 /// Reads a user from the columns that begin at `at`.
 fn user(row: &Row, at: usize) -> Result<User, DbError> {

@@ -6,9 +6,13 @@ use mesh::{
 };
 use time::OffsetDateTime;
 
-use super::{SESSION_COLUMNS, Store, audit, hash, session, session_columns, user, user_columns};
+use super::{
+    SESSION_COLUMNS, Store, USER_COLUMNS, audit, hash, revocations::revoke, session,
+    session_columns, text, user, user_columns,
+};
 use crate::domain::{
     audit::Event,
+    revocation::Revocation,
     session::{Session, TokenHash},
     user::User,
 };
@@ -30,23 +34,29 @@ pub(crate) enum Which {
 }
 
 impl Store {
-    /// The session of a token and its user, also when it has expired.
+    /// The session of a token, its user, and the position of the feed of revocations on the same
+    /// snapshot; also when the session has expired.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn session_by_token(
         &self,
         token_hash: &TokenHash,
-    ) -> Result<Option<(Session, User)>> {
+    ) -> Result<Option<(Session, User, i64)>> {
         const SQL: &str = concat!(
             "SELECT ",
             session_columns!("s."),
             ", ",
             user_columns!("u."),
-            " FROM auth_session s JOIN auth_user u ON u.id = s.user_id WHERE s.token_hash = $1"
+            ", h.position FROM auth_session s JOIN auth_user u ON u.id = s.user_id \
+             JOIN auth_revocation_head h ON h.id = 1 WHERE s.token_hash = $1"
         );
+        let map = |row: &Row| {
+            let (session, user) = with_user(row)?;
+            Ok((session, user, row.req_int(SESSION_COLUMNS + USER_COLUMNS)?))
+        };
         let statement = Statement::new(SQL).bind(token_hash.to_vec());
-        Ok(self.db.query_opt(statement, with_user).await?)
+        Ok(self.db.query_opt(statement, map).await?)
     }
 
     /// The session of an id and its user, also when it has expired.
@@ -118,42 +128,55 @@ impl Store {
         event: Event,
     ) -> Result<Vec<TokenHash>> {
         let user_id = user_id.to_owned();
-        self.db
+        let ended = self
+            .db
             .write(move |tx: &mut Tx| {
                 let (user_id, which, event) = (user_id.clone(), which.clone(), event.clone());
                 Box::pin(async move {
-                    let ended = end(tx, &user_id, &which).await?;
+                    let ended = end_some(tx, &user_id, &which).await?;
                     if !ended.is_empty() {
                         audit::add(tx, &event).await?;
                     }
-                    Ok::<_, mesh::Error>(ended)
+                    let (ids, hashes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+                    let revocations: Vec<_> = ids.into_iter().map(Revocation::Session).collect();
+                    revoke(tx, event.at, &revocations).await?;
+                    Ok::<_, mesh::Error>(hashes)
                 })
             })
-            .await
+            .await?;
+        self.wake_feed();
+        Ok(ended)
     }
 }
 
-/// Ends sessions and tells which.
-pub(super) async fn end(
+/// Ends all sessions of a user and tells which; the caller revokes the user as a whole.
+pub(super) async fn end_all(tx: &mut Tx, user_id: &str) -> Result<Vec<TokenHash>, DbError> {
+    let ended = end_some(tx, user_id, &Which::All).await?;
+    Ok(ended.into_iter().map(|(_, hash)| hash).collect())
+}
+
+/// Ends sessions and tells which: id and hash of the token.
+async fn end_some(
     tx: &mut Tx,
     user_id: &str,
     which: &Which,
-) -> Result<Vec<TokenHash>, DbError> {
+) -> Result<Vec<(String, TokenHash)>, DbError> {
     let statement = match which {
         Which::One { id, token_hash } => Statement::new(
-            "DELETE FROM auth_session WHERE user_id = $1 AND (id = $2 OR token_hash = $3) RETURNING token_hash",
+            "DELETE FROM auth_session WHERE user_id = $1 AND (id = $2 OR token_hash = $3) RETURNING id, token_hash",
         )
         .bind(user_id)
         .bind(id)
         .bind(token_hash.to_vec()),
         Which::AllBut(id) => {
-            Statement::new("DELETE FROM auth_session WHERE user_id = $1 AND id <> $2 RETURNING token_hash")
+            Statement::new("DELETE FROM auth_session WHERE user_id = $1 AND id <> $2 RETURNING id, token_hash")
                 .bind(user_id)
                 .bind(id)
         }
-        Which::All => Statement::new("DELETE FROM auth_session WHERE user_id = $1 RETURNING token_hash").bind(user_id),
+        Which::All => Statement::new("DELETE FROM auth_session WHERE user_id = $1 RETURNING id, token_hash").bind(user_id),
     };
-    tx.query(statement, |row: &Row| hash(row, 0)).await
+    tx.query(statement, |row: &Row| Ok((text(row, 0)?, hash(row, 1)?)))
+        .await
 }
 
 /// Writes a new session.

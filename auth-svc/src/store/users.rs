@@ -6,10 +6,17 @@ use mesh::{
 };
 use time::OffsetDateTime;
 
-use super::{Store, Which, audit, credentials::put_password, sessions, text, user, user_columns};
+use super::{
+    Store, audit,
+    credentials::{end_everything, put_password},
+    profiles,
+    revocations::revoke,
+    sessions, text, user, user_columns,
+};
 use crate::domain::{
     audit::{Action, Event},
     input::{Page, SearchField},
+    revocation::Revocation,
     session::{Session, TokenHash},
     user::{Ban, User},
 };
@@ -44,6 +51,7 @@ impl Store {
                         return Ok::<_, mesh::Error>(false);
                     }
                     put_password(tx, &new.user.id, &new.password_hash, new.user.created_at).await?;
+                    profiles::changed(tx, &new.user.id, &new.event.id, new.event.at).await?;
                     audit::add(tx, &new.event).await?;
                     // The row's key decides: of sign-ups at the same time one inserts it, and the
                     // others wait for that one's commit and insert nothing.
@@ -121,7 +129,7 @@ impl Store {
         Ok(self.owner().await?.is_some_and(|owner| owner == user_id))
     }
 
-    /// Bans a user and ends their sessions, or lifts the ban. `None` when there is no such user.
+    /// Bans a user and ends their sessions and keys, or lifts the ban. `None` when there is no such user.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -132,7 +140,8 @@ impl Store {
         event: Event,
     ) -> Result<Option<(User, Vec<TokenHash>)>> {
         let user_id = user_id.to_owned();
-        self.db
+        let changed = self
+            .db
             .write(move |tx: &mut Tx| {
                 let (user_id, ban, event) = (user_id.clone(), ban.clone(), event.clone());
                 Box::pin(async move {
@@ -152,19 +161,22 @@ impl Store {
                     let Some(user) = tx.query_opt(update, |row: &Row| user(row, 0)).await? else {
                         return Ok::<_, mesh::Error>(None);
                     };
-                    let ended = if banned {
-                        sessions::end(tx, &user_id, &Which::All).await?
-                    } else {
-                        Vec::new()
-                    };
+                    profiles::changed(tx, &user_id, &event.id, event.at).await?;
                     audit::add(tx, &event).await?;
+                    let mut ended = Vec::new();
+                    if banned {
+                        ended = end_everything(tx, &user_id).await?;
+                        revoke(tx, event.at, &[Revocation::User(user_id)]).await?;
+                    }
                     Ok(Some((user, ended)))
                 })
             })
-            .await
+            .await?;
+        self.wake_feed();
+        Ok(changed)
     }
 
-    /// Deletes a user with their credentials and sessions. `None` when there is no such user.
+    /// Deletes a user with their credentials, keys and sessions. `None` when there is no such user.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -174,25 +186,30 @@ impl Store {
         event: Event,
     ) -> Result<Option<Vec<TokenHash>>> {
         let user_id = user_id.to_owned();
-        self.db
+        let ended = self
+            .db
             .write(move |tx: &mut Tx| {
                 let (user_id, event) = (user_id.clone(), event.clone());
                 Box::pin(async move {
                     if !touch(tx, &user_id, event.at).await? {
                         return Ok::<_, mesh::Error>(None);
                     }
-                    let ended = sessions::end(tx, &user_id, &Which::All).await?;
+                    let ended = end_everything(tx, &user_id).await?;
                     for sql in [
                         "DELETE FROM auth_account WHERE user_id = $1",
                         "DELETE FROM auth_user WHERE id = $1",
                     ] {
                         tx.execute(Statement::new(sql).bind(&user_id)).await?;
                     }
+                    profiles::changed(tx, &user_id, &event.id, event.at).await?;
                     audit::add(tx, &event).await?;
+                    revoke(tx, event.at, &[Revocation::User(user_id)]).await?;
                     Ok(Some(ended))
                 })
             })
-            .await
+            .await?;
+        self.wake_feed();
+        Ok(ended)
     }
 
     /// Changes name or picture; `None` leaves them. `image` of `Some(None)` removes the picture.
@@ -227,6 +244,7 @@ impl Store {
                         .bind(event.at);
                     let user = tx.query_opt(update, |row: &Row| user(row, 0)).await?;
                     if user.is_some() {
+                        profiles::changed(tx, &user_id, &event.id, event.at).await?;
                         audit::add(tx, &event).await?;
                     }
                     Ok::<_, mesh::Error>(user)

@@ -5,16 +5,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use futures::{StreamExt as _, stream::BoxStream};
 use mesh::{
     Ctx, Error, Link, Node,
+    error::Reason,
     guard::Guard,
-    identity::Identity,
+    identity::{Identity, Purpose},
     resolver::{Door, Resolver},
     tasks::Tasks,
 };
 use proto::data::v1::{
-    RemovePrincipalRequest, RemovePrincipalResponse, ResolvePrincipalRequest,
-    ResolvePrincipalResponse,
+    Change, RemovePrincipalRequest, RemovePrincipalResponse, ResolvePrincipalRequest,
+    ResolvePrincipalResponse, WatchChangesRequest, WatchChangesResponse,
+    change_service_server::{ChangeService, ChangeServiceServer},
     principal_service_server::{PrincipalService, PrincipalServiceServer},
 };
 use tokio::sync::Semaphore;
@@ -36,6 +39,10 @@ pub(crate) struct State {
     pub gate: Option<Arc<Semaphore>>,
     /// When set, every call fails.
     pub broken: bool,
+    /// What changed, at the positions from 1.
+    pub changes: Vec<Change>,
+    /// Changes up to here are gone.
+    pub forgotten: i64,
 }
 
 impl FakeData {
@@ -49,11 +56,25 @@ impl FakeData {
         self.state().rights.insert(user_id.to_owned(), permissions);
     }
 
+    /// Tells of a changed record, given as JSON.
+    pub(crate) fn change(&self, object: &str, after: &str) {
+        let mut state = self.state();
+        let position = state.forgotten + i64::try_from(state.changes.len()).unwrap() + 1;
+        state.changes.push(Change {
+            position,
+            object: object.to_owned(),
+            after: after.to_owned().into(),
+            ..Change::default()
+        });
+    }
+
     /// The node, which verifies callers at auth-svc.
     pub(crate) async fn node(&self, auth: Link) -> Node {
         let guard =
             Guard::new("data-svc", Resolver::new(Door::Service, auth, None), false).unwrap();
-        let routes = Routes::default().add_service(PrincipalServiceServer::new(self.clone()));
+        let routes = Routes::default()
+            .add_service(PrincipalServiceServer::new(self.clone()))
+            .add_service(ChangeServiceServer::new(self.clone()));
         Node::new("data-svc", routes, guard, Tasks::default(), Arc::new(|| 0))
             .await
             .unwrap()
@@ -97,5 +118,54 @@ impl PrincipalService for FakeData {
     ) -> Result<Response<RemovePrincipalResponse>, Status> {
         self.state().removed.push(request.into_inner().user_id);
         Ok(Response::new(RemovePrincipalResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl ChangeService for FakeData {
+    type WatchChangesStream = BoxStream<'static, Result<WatchChangesResponse, Status>>;
+
+    async fn watch_changes(
+        &self,
+        request: Request<WatchChangesRequest>,
+    ) -> Result<Response<Self::WatchChangesStream>, Status> {
+        let identity = Ctx::of(&request)?.identity()?.clone();
+        assert!(identity.is_service_for(Purpose::FollowChanges));
+        let asked = request.into_inner();
+        let (head, forgotten) = {
+            let state = self.state();
+            let count = i64::try_from(state.changes.len()).unwrap();
+            (state.forgotten + count, state.forgotten)
+        };
+        if !asked.from_now && (asked.after_position < forgotten || asked.after_position > head) {
+            let gone = Error::new(Reason::PositionGone, "The position is gone");
+            return Err(gone.with("position", head).into());
+        }
+        let after = if asked.from_now {
+            head
+        } else {
+            asked.after_position
+        };
+        let told = futures::stream::unfold((self.clone(), after, true), next_change);
+        Ok(Response::new(told.boxed()))
+    }
+}
+
+async fn next_change(
+    (data, after, first): (FakeData, i64, bool),
+) -> Option<(Result<WatchChangesResponse, Status>, (FakeData, i64, bool))> {
+    loop {
+        let (changes, position) = {
+            let state = data.state();
+            let changes = state.changes.iter();
+            let changes: Vec<_> = changes.filter(|c| c.position > after).cloned().collect();
+            let position = changes.last().map_or(after, |change| change.position);
+            (changes, position)
+        };
+        if first || !changes.is_empty() {
+            let told = WatchChangesResponse { changes, position };
+            return Some((Ok(told), (data, position, false)));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }

@@ -346,6 +346,13 @@ async fn signing_keys_rotate_and_old_tokens_stay_good(world: World) {
         answer.unwrap().into_inner().keys
     };
     assert_eq!(keys().await.len(), 2);
+    // The new key is known, but signs only when everybody has had the time to fetch it.
+    let still = world.exchange(&ada.token).await.unwrap();
+    assert_eq!(header(&old)["kid"], header(&still)["kid"]);
+    let known = clock::now() - time::Duration::minutes(3);
+    let sql = "UPDATE auth_signing_key SET created_at = $1 WHERE retired_at IS NULL";
+    world.sql(sql, vec![known.into()]).await;
+    assert_eq!(keys().await.len(), 2);
     let new = world.exchange(&ada.token).await.unwrap();
     assert_ne!(header(&old)["kid"], header(&new)["kid"]);
     for token in [&old, &new] {

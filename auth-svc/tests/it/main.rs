@@ -7,6 +7,7 @@ mod admin;
 mod cookies;
 mod fake_data;
 mod identity;
+mod revocations;
 mod sessions;
 mod sign_in;
 mod throttle;

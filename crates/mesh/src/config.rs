@@ -72,6 +72,14 @@ fn from_environment(
     Ok(root)
 }
 
+/// Section `mesh`: what the processes of a mesh share.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct MeshSection {
+    /// By which a service proves at auth-svc that it belongs to the mesh.
+    pub secret: Secret,
+}
+
 /// A secret: its text never appears in logs or debug output.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

@@ -278,7 +278,9 @@ impl Guard {
         }
     }
 
-    /// Who calls. On public RPCs a credential that is not good counts as none.
+    /// Who calls. On public RPCs a credential that is not good counts as none; but an identity
+    /// token that was overtaken or has ended is refused there too, since its maker gets another one:
+    /// somebody who is signed in must not look like nobody.
     async fn identify(
         &self,
         entry: &Entry,
@@ -294,7 +296,13 @@ impl Guard {
         };
         match self.inner.resolver.resolve(&credential).await {
             Ok(caller) => Ok(Some(caller)),
-            Err(error) if public && error.reason() == Reason::Unauthenticated => Ok(None),
+            Err(error) if public && error.reason() == Reason::Unauthenticated => {
+                let stale = error.detail("reason").is_some();
+                if stale && credential.looks_like_identity_token() {
+                    return Err(error);
+                }
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

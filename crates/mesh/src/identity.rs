@@ -61,6 +61,21 @@ pub struct Identity {
     /// Why a service acts, from the closed list of [`Purpose`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
+    /// The service that acts for the user in work of its own (RFC 8693 §4.1), beyond one call.
+    #[serde(default, rename = "act", skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+}
+
+/// A service that acts for a user: an agent, a flow, a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Name of the service.
+    #[serde(rename = "sub")]
+    pub service: String,
+    /// Id of the run, conversation or approval.
+    pub run_id: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A person or a service.
@@ -81,6 +96,12 @@ pub enum Purpose {
     ResolvePrincipal,
     /// Demo or seed data is loaded.
     Seed,
+    /// auth-svc follows the changes of rights that data-svc tells.
+    FollowChanges,
+    /// A node follows what auth-svc revokes.
+    FollowRevocations,
+    /// Work for a user that outlives one token: a fresh one is asked for.
+    Delegate,
 }
 
 impl Purpose {
@@ -90,19 +111,56 @@ impl Purpose {
         match self {
             Self::ResolvePrincipal => "resolve_principal",
             Self::Seed => "seed",
+            Self::FollowChanges => "follow_changes",
+            Self::FollowRevocations => "follow_revocations",
+            Self::Delegate => "delegate",
         }
     }
 
     /// The purpose of that word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::ResolvePrincipal, Self::Seed]
+        Self::ALL
             .into_iter()
             .find(|purpose| purpose.as_str() == word)
     }
+
+    const ALL: [Self; 5] = [
+        Self::ResolvePrincipal,
+        Self::Seed,
+        Self::FollowChanges,
+        Self::FollowRevocations,
+        Self::Delegate,
+    ];
 }
 
 impl Identity {
+    /// An identity that states nothing yet: no name, no rights.
+    #[must_use]
+    pub fn nobody(kind: Kind) -> Self {
+        Self {
+            subject: String::new(),
+            kind,
+            name: String::new(),
+            email: String::new(),
+            session_id: None,
+            key_id: None,
+            scopes: None,
+            organization_id: None,
+            positions: Vec::new(),
+            permission_sets: Vec::new(),
+            system_permissions: Vec::new(),
+            purpose: None,
+            actor: None,
+        }
+    }
+
+    /// Whether this is a service that acts for that purpose.
+    #[must_use]
+    pub fn is_service_for(&self, purpose: Purpose) -> bool {
+        self.kind == Kind::Service && self.purpose == Some(purpose)
+    }
+
     /// True for holders of `admin_full_access`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -149,6 +207,9 @@ pub struct Claims {
     pub nbf: i64,
     /// When it ends, seconds since 1970.
     pub exp: i64,
+    /// The position in the feed of revocations that was read before session and rights were.
+    #[serde(default)]
+    pub rev: i64,
 }
 
 impl Claims {
@@ -163,6 +224,7 @@ impl Claims {
             iat: now,
             nbf: now,
             exp: now + LIFETIME_S,
+            rev: 0,
         }
     }
 }
@@ -174,14 +236,22 @@ pub struct Verified {
     pub identity: Arc<Identity>,
     /// When it ends, milliseconds since 1970.
     pub expires_at_ms: i64,
+    /// The position in the feed of revocations at which it was minted.
+    pub position: i64,
 }
 
 /// Verifies identity tokens against the public keys of auth-svc; a token is checked once and
 /// remembered until it ends.
 pub struct Verifier {
-    keys: ArcSwap<HashMap<String, DecodingKey>>,
+    keys: ArcSwap<Keys>,
     seen: moka::sync::Cache<Arc<str>, Verified>,
     validation: Validation,
+}
+
+#[derive(Default)]
+struct Keys {
+    raw: HashMap<String, Vec<u8>>,
+    decoding: HashMap<String, DecodingKey>,
 }
 
 /// Why a token was not taken.
@@ -228,18 +298,32 @@ impl Default for Verifier {
 }
 
 impl Verifier {
-    /// Replaces the set of public keys (id, 32 bytes of Ed25519) and forgets every token seen.
+    /// Replaces the set of public keys (id, 32 bytes of Ed25519); when it is another one, forgets
+    /// every token seen.
+    ///
+    /// # Errors
+    /// INTERNAL when a key is none.
     pub fn set_keys(&self, keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<()> {
         use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-        let mut set = HashMap::new();
-        for (kid, key) in keys {
+        let raw: HashMap<String, Vec<u8>> = keys.into_iter().collect();
+        if raw == self.keys.load().raw {
+            return Ok(());
+        }
+        let mut decoding = HashMap::new();
+        for (kid, key) in &raw {
             let key = DecodingKey::from_ed_components(&URL_SAFE_NO_PAD.encode(key))
                 .map_err(Error::internal)?;
-            set.insert(kid, key);
+            decoding.insert(kid.clone(), key);
         }
-        self.keys.store(Arc::new(set));
+        self.keys.store(Arc::new(Keys { raw, decoding }));
         self.seen.invalidate_all();
         Ok(())
+    }
+
+    /// Whether there is any key yet.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self.keys.load().raw.is_empty()
     }
 
     /// Verifies a token.
@@ -259,7 +343,7 @@ impl Verifier {
         }
         let kid = header.kid.ok_or(VerifyError::Invalid)?;
         let keys = self.keys.load();
-        let key = keys.get(&kid).ok_or(VerifyError::UnknownKey)?;
+        let key = keys.decoding.get(&kid).ok_or(VerifyError::UnknownKey)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
             .map_err(|error| match error.kind() {
                 jsonwebtoken::errors::ErrorKind::ExpiredSignature => VerifyError::Expired,
@@ -269,6 +353,7 @@ impl Verifier {
         let verified = Verified {
             identity: Arc::new(claims.identity),
             expires_at_ms: claims.exp.saturating_mul(1000),
+            position: claims.rev,
         };
         self.seen.insert(token.into(), verified.clone());
         Ok(verified)

@@ -20,7 +20,10 @@ use crate::{
     ctx::Caller,
     error::Reason,
     identity::{Verified, Verifier, VerifyError},
+    revocation::Revocations,
+    service_identity::ServiceIdentity,
     session::{self, CredentialHash, SessionStore, State},
+    tasks::Tasks,
 };
 
 /// Name of the session cookie over plain HTTP; over HTTPS it has [`SECURE_PREFIX`] before it.
@@ -29,6 +32,17 @@ pub const SESSION_COOKIE: &str = "better-auth.session_token";
 pub const SECURE_PREFIX: &str = "__Secure-";
 /// How every API key starts.
 pub const API_KEY_PREFIX: &str = "osk_";
+
+/// How often the signing keys are fetched, so that a new one is known before it signs.
+const KEYS_EVERY: Duration = Duration::from_secs(45);
+/// Fetches that tokens with unknown key ids can cause at once; one more each second. Whoever makes
+/// key ids up causes no more than that.
+const KEY_FETCHES: f64 = 5.0;
+/// After a fetch failed nobody waits for another one that long.
+const KEY_FETCH_PAUSE: Duration = Duration::from_millis(500);
+/// While the session store is away, the feed of revocations vouches for sessions if it was heard
+/// within that time; together with the feed's own delay less than five seconds.
+const FEED_FRESH: Duration = Duration::from_secs(3);
 
 /// A credential as it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +93,9 @@ impl Credential {
         }
     }
 
-    fn looks_like_identity_token(&self) -> bool {
+    /// Whether this is an identity token by its form.
+    #[must_use]
+    pub fn looks_like_identity_token(&self) -> bool {
         matches!(self, Self::Bearer(token) if token.starts_with("eyJ") && token.matches('.').count() == 2)
     }
 }
@@ -132,6 +148,9 @@ struct Inner {
     door: Door,
     auth: Link,
     verifier: Verifier,
+    // A lock, so that one fetch answers everybody who waits for it.
+    key_fetches: tokio::sync::Mutex<KeyFetches>,
+    revocations: Revocations,
     sessions: Option<SessionStore>,
     exchanged: moka::sync::Cache<CredentialHash, Exchanged>,
     exchanged_for: Duration,
@@ -140,7 +159,7 @@ struct Inner {
 #[derive(Clone)]
 struct Exchanged {
     caller: Caller,
-    expires_at_ms: i64,
+    verified: Verified,
     /// The session token behind the credential, when it is one.
     session: Option<CredentialHash>,
     at: Instant,
@@ -162,6 +181,8 @@ impl Resolver {
                 door,
                 auth,
                 verifier: Verifier::default(),
+                key_fetches: tokio::sync::Mutex::default(),
+                revocations: Revocations::default(),
                 sessions,
                 exchanged: moka::sync::Cache::builder()
                     .max_capacity(100_000)
@@ -172,11 +193,48 @@ impl Resolver {
         }
     }
 
+    /// Follows, until the node stops, what auth-svc revokes, and keeps the signing keys at hand.
+    /// `service` is the node's own identity. Until this is heard, and while it is cut, an identity
+    /// token is good until it ends.
+    pub fn follow(&self, tasks: &Tasks, service: ServiceIdentity) {
+        if !service.is_usable() {
+            tracing::warn!(
+                service.name = service.name(),
+                "without a mesh secret revocations are not followed: they take up to a minute"
+            );
+            return;
+        }
+        let (resolver, stop) = (self.clone(), tasks.stop_token());
+        tasks.spawn(async move {
+            let inner = &resolver.inner;
+            let keys = async {
+                loop {
+                    tokio::time::sleep(KEYS_EVERY).await;
+                    if let Err(error) = resolver.fetch_keys().await {
+                        tracing::warn!(error = %error, "the signing keys cannot be fetched; trying again");
+                    }
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = inner.revocations.follow(&inner.auth, &service) => {}
+                () = keys => {}
+            }
+        });
+    }
+
+    /// Whether revocations are being heard: what takes effect on this node takes effect at once.
+    #[must_use]
+    pub fn hears_revocations(&self) -> bool {
+        self.inner.revocations.is_fresh(FEED_FRESH)
+    }
+
     /// Resolves a credential.
     ///
     /// # Errors
     /// UNAUTHENTICATED when it is not (or no longer) good, SERVICE_UNAVAILABLE when that cannot be
-    /// told.
+    /// told. For an identity token `reason` is [`REVOKED_TOKEN`](crate::revocation::REVOKED_TOKEN)
+    /// or `EXPIRED_TOKEN` where another one for the same caller may do.
     pub async fn resolve(&self, credential: &Credential) -> Result<Caller> {
         if credential.looks_like_identity_token() {
             if self.inner.door == Door::Edge {
@@ -184,6 +242,7 @@ impl Resolver {
             }
             let token = credential.as_str();
             let verified = self.verify(token).await?;
+            self.inner.revocations.check(&verified)?;
             return Ok(Caller {
                 identity: verified.identity,
                 token: token.into(),
@@ -192,7 +251,8 @@ impl Resolver {
         let key = session::hash(credential.as_str());
         if let Some(known) = self.inner.exchanged.get(&key) {
             if known.at.elapsed() < self.inner.exchanged_for
-                && known.expires_at_ms > clock::unix_ms() + 2_000
+                && known.verified.expires_at_ms > clock::unix_ms() + 2_000
+                && self.inner.revocations.check(&known.verified).is_ok()
                 && self.still_live(&known).await?
             {
                 return Ok(known.caller);
@@ -210,8 +270,10 @@ impl Resolver {
         match store.state(session).await {
             Ok(State::Live) => Ok(true),
             Ok(State::Ended) => Err(ended()),
-            // Not known, or the store is away: the database is the authority.
-            Ok(State::Absent) | Err(_) => Ok(false),
+            // Not known, or lost: the database is the authority.
+            Ok(State::Absent) => Ok(false),
+            // The store is away. What ended was told by the feed, unless that is cut as well.
+            Err(_) => Ok(self.inner.revocations.is_fresh(FEED_FRESH)),
         }
     }
 
@@ -233,7 +295,7 @@ impl Resolver {
             .into_inner();
         let verified = self.verify(&answer.identity_token).await?;
         let caller = Caller {
-            identity: verified.identity,
+            identity: verified.identity.clone(),
             token: answer.identity_token.into(),
         };
         let session = match credential {
@@ -247,7 +309,7 @@ impl Resolver {
             key,
             Exchanged {
                 caller: caller.clone(),
-                expires_at_ms: verified.expires_at_ms,
+                verified,
                 session,
                 at: Instant::now(),
             },
@@ -257,12 +319,29 @@ impl Resolver {
 
     async fn verify(&self, token: &str) -> Result<Verified> {
         match self.inner.verifier.verify(token) {
-            Err(VerifyError::UnknownKey) => {
-                self.fetch_keys().await?;
-                Ok(self.inner.verifier.verify(token)?)
-            }
+            Err(VerifyError::UnknownKey) => self.verify_with_fresh_keys(token).await,
             other => Ok(other?),
         }
+    }
+
+    async fn verify_with_fresh_keys(&self, token: &str) -> Result<Verified> {
+        let mut fetches = self.inner.key_fetches.lock().await;
+        // Those who waited find that somebody has fetched the key for them, or has failed to.
+        match self.inner.verifier.verify(token) {
+            Err(VerifyError::UnknownKey) => {}
+            other => return Ok(other?),
+        }
+        if fetches.failed_just_now() {
+            return Err(Error::unavailable(
+                "The service that knows the signing keys",
+            ));
+        }
+        if fetches.take() || !self.inner.verifier.has_keys() {
+            let fetched = self.fetch_keys().await;
+            fetches.failed = fetched.is_err().then(Instant::now);
+            fetched?;
+        }
+        Ok(self.inner.verifier.verify(token)?)
     }
 
     async fn fetch_keys(&self) -> Result<()> {
@@ -286,6 +365,41 @@ impl Resolver {
         self.inner
             .exchanged
             .invalidate(&session::hash(credential.as_str()));
+    }
+}
+
+/// What is left of the fetches of signing keys.
+struct KeyFetches {
+    left: f64,
+    counted: Instant,
+    failed: Option<Instant>,
+}
+
+impl Default for KeyFetches {
+    fn default() -> Self {
+        Self {
+            left: KEY_FETCHES,
+            counted: Instant::now(),
+            failed: None,
+        }
+    }
+}
+
+impl KeyFetches {
+    fn take(&mut self) -> bool {
+        let since = self.counted.elapsed().as_secs_f64();
+        self.counted = Instant::now();
+        self.left = (self.left + since).min(KEY_FETCHES);
+        let may = self.left >= 1.0;
+        if may {
+            self.left -= 1.0;
+        }
+        may
+    }
+
+    fn failed_just_now(&self) -> bool {
+        self.failed
+            .is_some_and(|failed| failed.elapsed() < KEY_FETCH_PAUSE)
     }
 }
 

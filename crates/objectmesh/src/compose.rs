@@ -9,7 +9,13 @@ use std::{
 
 use anyhow::Context as _;
 use data_svc::engine::Engine;
-use mesh::{Link, config::Secret, db::DbConfig, session::SessionStore, tasks::Tasks};
+use mesh::{
+    Link,
+    config::{MeshSection, Secret},
+    db::DbConfig,
+    session::SessionStore,
+    tasks::Tasks,
+};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +74,9 @@ impl Mesh {
         let tasks = Tasks::default();
         let (auth_link, data_link) = (Link::unbound(), Link::unbound());
 
-        let config = data_config(options)?;
+        let mesh_secret = mesh_secret(options)?;
+        let mut config = data_config(options)?;
+        config.mesh_secret = mesh_secret.clone();
         let peers = data_svc::Peers {
             auth: auth_link.clone(),
         };
@@ -77,7 +85,8 @@ impl Mesh {
             .context("data-svc")?;
         data_link.bind(data.node.local());
 
-        let config = auth_config(options)?;
+        let mut config = auth_config(options)?;
+        config.mesh_secret = mesh_secret.clone();
         let peers = auth_svc::Peers {
             auth: auth_link.clone(),
             data: data_link.clone(),
@@ -87,14 +96,16 @@ impl Mesh {
             .context("auth-svc")?;
         auth_link.bind(auth.local());
 
-        let config = section::<flow_svc::File>(options, flow_svc::DEFAULTS)?.flow;
+        let mut config = section::<flow_svc::File>(options, flow_svc::DEFAULTS)?.flow;
+        config.mesh_secret = mesh_secret.clone();
         let peers = flow_svc::Peers {
             auth: auth_link.clone(),
         };
         let flow = flow_svc::build(&config, peers, tasks.clone())
             .await
             .context("flow-svc")?;
-        let config = section::<ai_svc::File>(options, ai_svc::DEFAULTS)?.ai;
+        let mut config = section::<ai_svc::File>(options, ai_svc::DEFAULTS)?.ai;
+        config.mesh_secret = mesh_secret.clone();
         let peers = ai_svc::Peers {
             auth: auth_link.clone(),
         };
@@ -105,11 +116,12 @@ impl Mesh {
         flow_link.bind(flow.local());
         ai_link.bind(ai.local());
 
-        let (config, rate_limit) = gateway_config(options)?;
+        let (mut config, rate_limit) = gateway_config(options)?;
         let limits = match &options.redis_url {
             Some(url) => gateway::Limits::shared(&rate_limit, url)?,
             None => gateway::Limits::in_memory(&rate_limit)?,
         };
+        config.mesh_secret = mesh_secret;
         let peers = gateway::Peers {
             auth: auth_link.clone(),
             data: data_link.clone(),
@@ -237,7 +249,7 @@ fn auth_config(options: &Options) -> anyhow::Result<auth_svc::Config> {
         ..DbConfig::new(url)
     };
     if config.secret.is_empty() {
-        config.secret = Secret::new(dev_secret(&options.data_dir)?);
+        config.secret = Secret::new(dev_secret(&options.data_dir, "secret")?);
     }
     Ok(config)
 }
@@ -262,10 +274,26 @@ struct GatewayFile {
     rate_limit: gateway::RateLimit,
 }
 
-/// The secret of this data folder: made once, readable by its owner only.
-fn dev_secret(data_dir: &Path) -> anyhow::Result<String> {
+/// The mesh secret: that of the environment, else one of this data folder.
+fn mesh_secret(options: &Options) -> anyhow::Result<Secret> {
+    let environment = options.environment.iter().cloned();
+    let file: MeshFile = mesh::config::load("", None, environment)?;
+    if file.mesh.secret.is_empty() {
+        return Ok(Secret::new(dev_secret(&options.data_dir, "mesh-secret")?));
+    }
+    Ok(file.mesh.secret)
+}
+
+#[derive(serde::Deserialize)]
+struct MeshFile {
+    #[serde(default)]
+    mesh: MeshSection,
+}
+
+/// A secret of this data folder: made once, readable by its owner only.
+fn dev_secret(data_dir: &Path, name: &str) -> anyhow::Result<String> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let path = data_dir.join("secret");
+    let path = data_dir.join(name);
     let fresh: String = mesh::id::secret()
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -472,6 +472,13 @@ impl IdentityService for Fake {
         no()
     }
 
+    async fn issue_delegated_token(
+        &self,
+        _: Request<IssueDelegatedTokenRequest>,
+    ) -> Result<Response<IssueDelegatedTokenResponse>, Status> {
+        no()
+    }
+
     async fn list_signing_keys(
         &self,
         _request: Request<ListSigningKeysRequest>,
@@ -494,13 +501,9 @@ pub(crate) fn identity_token(scopes: Option<Vec<String>>) -> String {
         name: "Ann".to_owned(),
         email: "ann@example.org".to_owned(),
         session_id: Some("s1".to_owned()),
-        key_id: None,
         scopes,
-        organization_id: None,
-        positions: Vec::new(),
         permission_sets: vec!["member_default".to_owned()],
-        system_permissions: Vec::new(),
-        purpose: None,
+        ..Identity::nobody(Kind::User)
     };
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(TOKEN_TYPE.to_owned());

@@ -1,0 +1,188 @@
+//! Following what data-svc tells about rights: each change of them becomes an entry of the feed of
+//! revocations. Every replica follows; the position kept in our database lets each change count
+//! once, so that no replica has to be the one that does it.
+
+use std::{sync::Arc, time::Duration};
+
+use mesh::{Error, Link, Result, clock, identity::Purpose};
+use proto::{
+    data::v1::{WatchChangesRequest, change_service_client::ChangeServiceClient},
+    mesh::v1::{DescribeRequest, describe_service_client::DescribeServiceClient},
+};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
+
+use super::App;
+use crate::{
+    domain::{
+        revocation::Revocation,
+        rights::{FOLLOWED, revoked},
+    },
+    store::Followed,
+};
+
+/// Names under which positions are kept.
+const CHANGES: &str = "data-svc changes";
+const METADATA: &str = "data-svc metadata";
+/// data-svc says something every five seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// How long opening the stream may take.
+const OPENING_MAX: Duration = Duration::from_secs(5);
+/// How often a position at which nothing was revoked is kept.
+const KEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often the revision of the metadata is asked for.
+const METADATA_EVERY: Duration = Duration::from_secs(1);
+/// Waits after a failure.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Starts the tasks; they end with the node.
+pub(super) fn start(app: &Arc<App>, data: &Link) {
+    run(app, data, "changes of rights", |app, data| async move {
+        app.follow_changes(&data).await
+    });
+    run(
+        app,
+        data,
+        "the metadata's revision",
+        |app, data| async move { app.follow_metadata(&data).await },
+    );
+}
+
+fn run<F, R>(app: &Arc<App>, data: &Link, what: &'static str, round: F)
+where
+    F: Fn(Arc<App>, Link) -> R + Send + 'static,
+    R: Future<Output = Result<()>> + Send,
+{
+    let (weak, data, stop) = (Arc::downgrade(app), data.clone(), app.tasks.stop_token());
+    app.tasks.spawn(async move {
+        let (mut pause, mut failures) = (PAUSE_MIN, 0_u32);
+        loop {
+            // The task does not keep a node alive that nobody holds any more.
+            let Some(app) = weak.upgrade() else { return };
+            let began = Instant::now();
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = round(app, data.clone()) => ended,
+            };
+            if ended.is_ok() || began.elapsed() > SILENCE_MAX {
+                (pause, failures) = (PAUSE_MIN, 0);
+            }
+            if let Err(error) = ended {
+                failures += 1;
+                // At the start the peers come up in any order.
+                if failures == 5 {
+                    tracing::warn!(error = %error, "{what} cannot be followed; trying on");
+                }
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    });
+}
+
+impl App {
+    /// Follows the changes until the stream ends.
+    async fn follow_changes(&self, data: &Link) -> Result<()> {
+        let known = self.store.followed(CHANGES).await?;
+        let message = WatchChangesRequest {
+            after_position: known.unwrap_or_default(),
+            objects: FOLLOWED.map(str::to_owned).into(),
+            // Tokens from before there was anything to follow end within a minute.
+            from_now: known.is_none(),
+        };
+        let request = self.own.stream_request(Purpose::FollowChanges, message);
+        let request = request.await?;
+        let mut client = ChangeServiceClient::new(data.clone());
+        let opened = timeout(OPENING_MAX, client.watch_changes(request)).await;
+        let mut changes = match opened.map_err(|_| silent())? {
+            Ok(answer) => answer.into_inner(),
+            Err(status) if status.code() == Code::OutOfRange => {
+                return self.start_over(&status).await;
+            }
+            Err(status) => return Err(Error::from_status(&status)),
+        };
+        let mut kept_at = None;
+        loop {
+            let told = timeout(SILENCE_MAX, changes.message()).await;
+            let told = match told.map_err(|_| silent())? {
+                Ok(Some(told)) => told,
+                Ok(None) => return Ok(()),
+                Err(status) if status.code() == Code::OutOfRange => {
+                    return self.start_over(&status).await;
+                }
+                Err(status) => return Err(Error::from_status(&status)),
+            };
+            let told = Followed {
+                revocations: revoked(&told.changes),
+                position: told.position,
+                restart: false,
+            };
+            let due = kept_at.is_none_or(|at: Instant| at.elapsed() >= KEEP_EVERY);
+            if due || !told.revocations.is_empty() {
+                self.store.take_in(CHANGES, told, clock::now()).await?;
+                kept_at = Some(Instant::now());
+            }
+        }
+    }
+
+    /// The changes after our position are gone, or data-svc has another database than before:
+    /// anybody's rights may have changed, once, up to the position that it names.
+    async fn start_over(&self, status: &tonic::Status) -> Result<()> {
+        let error = Error::from_status(status);
+        let position = error.detail("position").and_then(|position| {
+            // As a number in our own details, as text where only the standard ones came across.
+            position
+                .as_i64()
+                .or_else(|| position.as_str()?.parse().ok())
+        });
+        let Some(position) = position else {
+            return Err(error);
+        };
+        tracing::warn!(
+            position,
+            "changes of rights were missed; everybody's are read again"
+        );
+        let told = Followed {
+            revocations: vec![(position, Revocation::Everybody)],
+            position,
+            restart: true,
+        };
+        self.store.take_in(CHANGES, told, clock::now()).await
+    }
+
+    /// Permission sets come with the metadata: with each new revision anybody's system permissions
+    /// may be others.
+    async fn follow_metadata(&self, data: &Link) -> Result<()> {
+        let mut request = self
+            .own
+            .request(Purpose::FollowChanges, OPENING_MAX, DescribeRequest {})
+            .await?;
+        request.set_timeout(OPENING_MAX);
+        let described = DescribeServiceClient::new(data.clone())
+            .describe(request)
+            .await
+            .map_err(|status| Error::from_status(&status))?
+            .into_inner();
+        let revision = i64::try_from(described.registry_revision).unwrap_or(i64::MAX);
+        let known = self.store.followed(METADATA).await?;
+        if known.is_none_or(|known| known < revision) {
+            let everybody = (revision, Revocation::Everybody);
+            let told = Followed {
+                revocations: known.map(|_| everybody).into_iter().collect(),
+                position: revision,
+                restart: false,
+            };
+            self.store.take_in(METADATA, told, clock::now()).await?;
+        }
+        sleep(METADATA_EVERY).await;
+        Ok(())
+    }
+}
+
+fn silent() -> Error {
+    Error::unavailable("The service that tells changes of rights")
+}
