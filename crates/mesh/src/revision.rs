@@ -100,13 +100,17 @@ impl Served {
     /// # Errors
     /// SERVICE_UNAVAILABLE when it is not within [`CATCH_UP_MAX`].
     pub async fn catch_up(&self, revision: u64) -> Result<()> {
+        self.catch_up_within(revision, CATCH_UP_MAX).await
+    }
+
+    async fn catch_up_within(&self, revision: u64, limit: Duration) -> Result<()> {
         if self.current() >= revision {
             return Ok(());
         }
         let mut current = self.current.subscribe();
         self.wanted.notify_one();
         let caught_up = current.wait_for(|current| *current >= revision);
-        match timeout(CATCH_UP_MAX, caught_up).await {
+        match timeout(limit, caught_up).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Error::unavailable("The metadata's newest revision")
                 .with("revision", revision)
@@ -119,7 +123,7 @@ impl Served {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_is_behind_waits_and_not_for_ever() {
         let served = Arc::new(Served::default());
         served.publish(3);
@@ -132,7 +136,8 @@ mod tests {
         };
         let (caught_up, ()) = tokio::join!(served.catch_up(4), publisher);
         caught_up.unwrap();
-        let refused = served.catch_up(5).await.unwrap_err();
+        let refused = served.catch_up_within(5, Duration::from_millis(10)).await;
+        let refused = refused.unwrap_err();
         assert_eq!(refused.reason(), crate::error::Reason::ServiceUnavailable);
         assert_eq!(refused.detail("servedRevision"), Some(&4.into()));
     }
