@@ -31,8 +31,8 @@ const EVERYWHERE: Duration = Duration::from_secs(5);
 /// Calls as who holds the identity token.
 async fn call(auth: &Link, identity_token: &str) -> Result<(), Error> {
     let request = with_bearer(pb::ListSessionsRequest {}, identity_token);
-    let answer = AuthServiceClient::new(auth.clone()).list_sessions(request);
-    answer.await.map(|_| ()).map_err(error)
+    let mut client = AuthServiceClient::new(auth.clone());
+    client.list_sessions(request).await.map(|_| ()).map_err(error)
 }
 
 async fn assert_overtaken(auth: &Link, identity_token: &str, within: Duration) {
@@ -66,8 +66,9 @@ async fn what_ends_a_session_overtakes_its_tokens_on_every_replica(world: World)
         assert_overtaken(&other.auth, &token, EVERYWHERE).await;
         // On a public RPC it is not taken for nobody: who is signed in must not look signed out.
         let request = with_bearer(pb::GetSessionRequest::default(), &token);
-        let answer = AuthServiceClient::new(other.auth.clone()).get_session(request);
-        assert_eq!(refused(answer.await).1, "REVOKED_TOKEN");
+        let mut client = AuthServiceClient::new(other.auth.clone());
+        let answer = client.get_session(request).await;
+        assert_eq!(refused(answer).1, "REVOKED_TOKEN");
     }
 }
 
