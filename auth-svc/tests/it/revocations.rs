@@ -32,7 +32,11 @@ const EVERYWHERE: Duration = Duration::from_secs(5);
 async fn call(auth: &Link, identity_token: &str) -> Result<(), Error> {
     let request = with_bearer(pb::ListSessionsRequest {}, identity_token);
     let mut client = AuthServiceClient::new(auth.clone());
-    client.list_sessions(request).await.map(|_| ()).map_err(error)
+    client
+        .list_sessions(request)
+        .await
+        .map(|_| ())
+        .map_err(error)
 }
 
 async fn assert_overtaken(auth: &Link, identity_token: &str, within: Duration) {

@@ -55,14 +55,6 @@ pub struct Mesh {
     pub drain_delay_ms: u64,
     /// How long calls and tasks may take to end.
     pub grace_ms: u64,
-    /// Calls at the same time.
-    pub max_in_flight: usize,
-    /// Calls that may wait for their turn.
-    pub queue_max: usize,
-    /// How long a call may wait for its turn.
-    pub queue_wait_ms: u64,
-    /// The part of the places that one tenant may take.
-    pub tenant_share: f64,
 }
 
 /// Section `admin`.
@@ -87,14 +79,10 @@ impl Mesh {
             ("connect_timeout_ms", self.connect_timeout_ms),
             ("resolve_interval_ms", self.resolve_interval_ms),
             ("keep_alive_ms", self.keep_alive_ms),
-            ("max_in_flight", self.max_in_flight as u64),
         ] {
             if value == 0 {
                 problems.push(format!("mesh.{key} must be more than 0"));
             }
-        }
-        if !(self.tenant_share > 0.0 && self.tenant_share <= 1.0) {
-            problems.push("mesh.tenant_share must be more than 0 and at most 1".to_owned());
         }
         problems
     }
@@ -315,18 +303,9 @@ mod tests {
 
     #[tokio::test]
     async fn all_problems_are_told_at_once() {
-        let refused = load(&[
-            ("MESH__MAX_IN_FLIGHT", "0"),
-            ("MESH__TENANT_SHARE", "2"),
-            ("DATA__LIMITT", "1"),
-        ]);
+        let refused = load(&[("MESH__CONNECTIONS", "0"), ("DATA__LIMITT", "1")]);
         let refused = refused.unwrap_err().to_string();
-        for part in [
-            "mesh.secret",
-            "mesh.max_in_flight",
-            "mesh.tenant_share",
-            "limitt",
-        ] {
+        for part in ["mesh.secret", "mesh.connections", "limitt"] {
             assert!(refused.contains(part), "{part}: {refused}");
         }
     }
