@@ -10,5 +10,6 @@ mod fakes;
 mod harness;
 mod head;
 mod identity;
+mod limits;
 mod own;
 mod transcoding;

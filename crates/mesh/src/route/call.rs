@@ -10,7 +10,9 @@ use tonic::{
 };
 
 use super::Route;
-use crate::{Ctx, Error, Link, ctx::CLIENT_ADDRESS, error::Reason, node::MESSAGE_MAX};
+use crate::{
+    Ctx, Error, Link, ctx::CLIENT_ADDRESS, error::Reason, link::never_reached, node::MESSAGE_MAX,
+};
 
 /// Metadata in which a service sends a cookie to be set, whole.
 const SET_COOKIE: &str = "http-set-cookie";
@@ -66,18 +68,6 @@ impl Failure {
         };
         Self { error, fate }
     }
-}
-
-/// Whether the call surely was not processed: no connection could be had.
-fn never_reached(status: &Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 impl From<Failure> for Error {
