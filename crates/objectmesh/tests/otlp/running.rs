@@ -78,7 +78,7 @@ impl Running {
     /// A process for each service.
     pub(crate) async fn several(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (gateway, auth, data) = (free_port(), free_port(), free_port());
+        let [gateway, auth, data, flow, ai] = [(); 5].map(|()| free_port());
         let at = |port| format!("127.0.0.1:{port}");
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         let own = [
@@ -87,6 +87,10 @@ impl Running {
             ("OBJECTMESH__DATA__LISTEN", at(data)),
             ("OBJECTMESH__PEERS__AUTH", format!("http://{}", at(auth))),
             ("OBJECTMESH__PEERS__DATA", format!("http://{}", at(data))),
+            ("OBJECTMESH__FLOW__LISTEN", at(flow)),
+            ("OBJECTMESH__AI__LISTEN", at(ai)),
+            ("OBJECTMESH__PEERS__FLOW", format!("http://{}", at(flow))),
+            ("OBJECTMESH__PEERS__AI", format!("http://{}", at(ai))),
             ("OBJECTMESH__AUTH__SECRET", AUTH_SECRET.to_owned()),
             ("OBJECTMESH__AUTH__DB__URL", file("auth.db")),
             ("OBJECTMESH__DATA__DB__URL", file("data.db")),
@@ -97,7 +101,7 @@ impl Running {
         let app = app();
         let mut migrate = running.command("migrate", &["migrate", "--app", &app], &all);
         assert!(migrate.status().unwrap().success());
-        for service in ["auth", "data", "gateway"] {
+        for service in ["auth", "data", "flow", "ai", "gateway"] {
             running.start(service, &["serve", service], &all);
         }
         running.ready().await;
