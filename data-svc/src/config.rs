@@ -34,6 +34,9 @@ pub struct Config {
     pub reflection: bool,
     /// How long changes are kept for those who follow them, in days.
     pub changes_kept_days: u32,
+    /// Permission set of users who hold no other; empty for none. Absent: the app's default set,
+    /// else `member_default`.
+    pub fallback_permission_set: Option<String>,
     /// The database.
     pub db: DbSection,
     /// The mesh secret; from the section `mesh`, so not read here.

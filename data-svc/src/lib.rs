@@ -76,7 +76,8 @@ pub struct Service {
 /// Those of the database, and of installed metadata that cannot be read.
 pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Service> {
     let db = Db::open(&config.db.to_db_config()).await?;
-    let engine = open_engine(db).await?;
+    let mut engine = open_engine(db).await?;
+    engine.fallback_permission_set = config.fallback_permission_set.as_deref().map(Into::into);
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
     let resolver = Resolver::new(Door::Service, peers.auth, None);
     resolver.follow(&tasks, own);
@@ -117,6 +118,7 @@ pub async fn open_engine(db: Db) -> anyhow::Result<Engine> {
     let cursor_key = cursor_key(&db).await?;
     let catalog = Catalog::open(db.clone()).await?;
     let engine = Engine {
+        fallback_permission_set: None,
         changes: Arc::new(Changes::new(db.clone())),
         db,
         catalog: Arc::new(catalog),

@@ -37,6 +37,9 @@ pub struct Engine {
     pub catalog: Arc<Catalog>,
     /// What has changed, for those who follow.
     pub changes: Arc<changes::Changes>,
+    /// The permission set of users who hold no other, where the operator names one; empty for
+    /// none. Without it, what the registry says.
+    pub fallback_permission_set: Option<Arc<str>>,
     /// Signs cursors.
     pub cursor_key: Arc<CursorKey>,
 }

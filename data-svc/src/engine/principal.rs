@@ -95,7 +95,14 @@ pub async fn resolve(
         .filter(|name| registry.permission_set(name).is_some())
         .collect();
     if is_unassigned {
-        sets.insert(registry.fallback_permission_set().to_owned());
+        // A set that the operator names but that is not there grants nothing, as any such set.
+        match engine.fallback_permission_set.as_deref() {
+            None => sets.insert(registry.fallback_permission_set().to_owned()),
+            Some(named) if registry.permission_set(named).is_some() => {
+                sets.insert(named.to_owned())
+            }
+            Some(_) => false,
+        };
     }
     let keys: BTreeSet<String> = sets
         .iter()

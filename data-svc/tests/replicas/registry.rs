@@ -276,3 +276,29 @@ async fn an_index_whose_building_was_cut_short_is_built_again() {
     assert!(definition.await.expect("there").ends_with("(grade)"));
     bed.end().await;
 }
+
+both!(the_operator_names_the_fallback, async |bed: &Bed| {
+    use data_svc::engine::principal::{Profile, resolve};
+    let mut engine = bed.engine().await;
+    let profile = Profile {
+        id: mesh::id::new(),
+        name: "Vera".to_owned(),
+        email: "vera@example.com".to_owned(),
+        email_verified: true,
+        image: String::new(),
+        disabled: false,
+    };
+    let cases = [
+        (None, vec!["member_default"]),
+        (Some(""), vec![]),
+        (Some("no_such_set"), vec![]),
+        (Some("member_default"), vec!["member_default"]),
+    ];
+    for (named, expected) in cases {
+        engine.fallback_permission_set = named.map(Into::into);
+        let rights = resolve(&engine, &profile, false, "")
+            .await
+            .expect("resolved");
+        assert_eq!(rights.permission_sets, expected, "{named:?}");
+    }
+});
