@@ -90,9 +90,7 @@ pub async fn run(
     let (process, sections) = Process::load::<Sections>(CONFIG_DEFAULTS, file, environment)?;
     let sections = settle(sections);
     let sessions = match &sections.redis.url {
-        Some(url) => SessionStore::redis(url.reveal())
-            .await
-            .context("the session store")?,
+        Some(url) => SessionStore::redis(url.reveal()).context("the session store")?,
         None => SessionStore::embedded(),
     };
     // Its own door needs no socket.

@@ -30,7 +30,7 @@ pub async fn run(
             Limits::in_memory(&sections.rate_limit)?,
         ),
         url => (
-            SessionStore::redis(url).await?,
+            SessionStore::redis(url)?,
             Limits::shared(&sections.rate_limit, url)?,
         ),
     };

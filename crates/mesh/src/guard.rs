@@ -338,7 +338,9 @@ impl Answering<'_> {
         metrics::counter!("objectmesh_rpc_total", "rpc" => label.clone(), "code" => name)
             .increment(1);
         metrics::histogram!("objectmesh_rpc_duration_seconds", "rpc" => label).record(took);
-        let user = self.user.as_deref().map(|identity| &*identity.subject);
+        let person = self.user.as_deref();
+        let person = person.filter(|identity| identity.kind == Kind::User);
+        let user = person.map(|identity| &*identity.subject);
         self.served.rpc_ended(name, user, is_ours(code));
         let message = if self.answered {
             "call answered"

@@ -75,8 +75,8 @@ impl SessionStore {
     /// A store in Redis at `url`; reconnects by itself.
     ///
     /// # Errors
-    /// When the URL is none or Redis does not answer.
-    pub async fn redis(url: &str) -> anyhow::Result<Self> {
+    /// When the URL is none.
+    pub fn redis(url: &str) -> anyhow::Result<Self> {
         let client = redis::Client::open(url)?;
         // A store that is away must say so at once: auth-svc's database answers instead.
         let config = ConnectionManagerConfig::new()

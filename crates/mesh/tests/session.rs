@@ -19,7 +19,7 @@ macro_rules! both {
             async fn redis() {
                 match std::env::var("TEST_REDIS_URL") {
                     Ok(url) => {
-                        let store = SessionStore::redis(&url).await.expect("Redis answers");
+                        let store = SessionStore::redis(&url).expect("a URL");
                         ($body)(store).await;
                     }
                     Err(_) => eprintln!("skipped: TEST_REDIS_URL is not set"),
@@ -73,5 +73,8 @@ both!(
 #[tokio::test]
 async fn redis_that_is_away_is_an_error_and_not_an_answer() {
     // Nobody listens on port 1.
-    assert!(SessionStore::redis("redis://127.0.0.1:1").await.is_err());
+    let store = SessionStore::redis("redis://127.0.0.1:1").expect("a URL");
+    let refused = store.state(&session()).await.unwrap_err();
+    assert_eq!(refused.reason(), mesh::error::Reason::ServiceUnavailable);
+    assert!(store.ping().await.is_err());
 }

@@ -66,9 +66,7 @@ impl Mesh {
         std::fs::create_dir_all(&options.data_dir)
             .with_context(|| format!("{}: cannot be created", options.data_dir.display()))?;
         let sessions = match &options.redis_url {
-            Some(url) => SessionStore::redis(url)
-                .await
-                .context("the session store")?,
+            Some(url) => SessionStore::redis(url).context("the session store")?,
             None => SessionStore::embedded(),
         };
         let tasks = Tasks::default();
