@@ -1,4 +1,5 @@
 //! Three processes over sockets: the same code as `dev`, joined by TCP.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::{
     net::TcpListener,
