@@ -38,8 +38,6 @@ const KEYS_EVERY: Duration = Duration::from_secs(45);
 /// Fetches that tokens with unknown key ids can cause at once; one more each second. Whoever makes
 /// key ids up causes no more than that.
 const KEY_FETCHES: f64 = 5.0;
-/// After a fetch failed nobody waits for another one that long.
-const KEY_FETCH_PAUSE: Duration = Duration::from_millis(500);
 /// While the session store is away, the feed of revocations vouches for sessions if it was heard
 /// within that time; together with the feed's own delay less than five seconds.
 const FEED_FRESH: Duration = Duration::from_secs(3);
@@ -325,13 +323,14 @@ impl Resolver {
     }
 
     async fn verify_with_fresh_keys(&self, token: &str) -> Result<Verified> {
+        let asked = Instant::now();
         let mut fetches = self.inner.key_fetches.lock().await;
         // Those who waited find that somebody has fetched the key for them, or has failed to.
         match self.inner.verifier.verify(token) {
             Err(VerifyError::UnknownKey) => {}
             other => return Ok(other?),
         }
-        if fetches.failed_just_now() {
+        if fetches.failed.is_some_and(|failed| failed >= asked) {
             return Err(Error::unavailable(
                 "The service that knows the signing keys",
             ));
@@ -395,11 +394,6 @@ impl KeyFetches {
             self.left -= 1.0;
         }
         may
-    }
-
-    fn failed_just_now(&self) -> bool {
-        self.failed
-            .is_some_and(|failed| failed.elapsed() < KEY_FETCH_PAUSE)
     }
 }
 

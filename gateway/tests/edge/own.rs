@@ -47,7 +47,7 @@ async fn discovery_tells_what_is_there_and_only_that() {
     assert_eq!(
         found["routes"],
         json!({"auth": "/api/v1/auth", "metadata": "/api/v1/meta", "data": "/api/v1/data",
-            "discovery": "/api/v1/discovery"})
+            "keys": "/api/v1/keys", "discovery": "/api/v1/discovery"})
     );
     assert_eq!(found["services"]["data"]["status"], "available");
     assert_eq!(found["services"]["auth"]["provider"], "auth-svc");

@@ -65,7 +65,7 @@ fn collection(sql: &str) -> Option<&str> {
     let mut words = words(sql);
     let mut word = words.next()?;
     if word.eq_ignore_ascii_case("UPDATE") {
-        return words.next();
+        return words.next().map(unquoted);
     }
     loop {
         let names_one = ["FROM", "INTO", "TABLE"]
@@ -77,9 +77,13 @@ fn collection(sql: &str) -> Option<&str> {
             .iter()
             .any(|w| word.eq_ignore_ascii_case(w));
         if names_one && !keyword {
-            return Some(word);
+            return Some(unquoted(word));
         }
     }
+}
+
+fn unquoted(word: &str) -> &str {
+    word.trim_matches('"')
 }
 
 /// The words of a statement: keywords and names, without what is in string literals.
@@ -92,6 +96,12 @@ fn words(sql: &str) -> impl Iterator<Item = &str> {
             if first == '\'' {
                 let literal = rest.get(1..)?;
                 rest = literal.get(literal.find('\'')? + 1..)?;
+            } else if first == '"' {
+                // With its quotes, so that a column named like a keyword is none.
+                let end = rest.get(1..)?.find('"')? + 2;
+                let (name, after) = rest.split_at(end);
+                rest = after;
+                return Some(name);
             } else if is_word(first) {
                 let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
                 let (word, after) = rest.split_at(end);
