@@ -194,8 +194,9 @@ async fn a_process_tells_how_it_is_and_ends_in_good_order() {
 /// What gRPC health says: 1 is SERVING.
 async fn tonic_health_of(address: &str) -> i32 {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-    let link = mesh::Link::connect(&format!("http://{address}")).unwrap();
-    let mut client = HealthClient::new(link);
+    // Not over a `Link`: it leaves alone whoever says that it is not serving.
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut client = HealthClient::new(endpoint.connect().await.unwrap());
     let answer = client.check(HealthCheckRequest::default()).await;
     answer.map_or(0, |answer| answer.into_inner().status)
 }
