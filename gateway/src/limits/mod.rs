@@ -10,7 +10,7 @@
 //! while each other gateway still holds at most a second's worth of tokens.
 
 mod gcra;
-mod shared;
+mod in_redis;
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use self::{
     gcra::{Level, Rate},
-    shared::Shared,
+    in_redis::Shared,
 };
 
 /// Most buckets kept. Beyond, the least used ones are forgotten, that is full again.

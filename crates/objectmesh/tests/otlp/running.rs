@@ -15,6 +15,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_objectmesh");
 
 /// What is configured alike for every process; a secret that must show up nowhere.
 pub(crate) const AUTH_SECRET: &str = "MARKED-SECRET-of-the-auth-service-long-enough";
+pub(crate) const MESH_SECRET: &str = "MARKED-SECRET-of-the-whole-mesh-long-enough";
 /// The administrator's password.
 pub(crate) const PASSWORD: &str = "MARKED-SECRET-password";
 
@@ -92,6 +93,7 @@ impl Running {
             ("OBJECTMESH__PEERS__FLOW", format!("http://{}", at(flow))),
             ("OBJECTMESH__PEERS__AI", format!("http://{}", at(ai))),
             ("OBJECTMESH__AUTH__SECRET", AUTH_SECRET.to_owned()),
+            ("OBJECTMESH__MESH__SECRET", MESH_SECRET.to_owned()),
             ("OBJECTMESH__AUTH__DB__URL", file("auth.db")),
             ("OBJECTMESH__DATA__DB__URL", file("data.db")),
         ];
