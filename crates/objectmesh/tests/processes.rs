@@ -191,6 +191,16 @@ async fn a_process_tells_how_it_is_and_ends_in_good_order() {
     assert!(ended(&mut process).await.success());
 }
 
+/// What gRPC health says: 1 is SERVING.
+async fn tonic_health_of(address: &str) -> i32 {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    // Not over a `Link`: it leaves alone whoever says that it is not serving.
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut client = HealthClient::new(endpoint.connect().await.unwrap());
+    let answer = client.check(HealthCheckRequest::default()).await;
+    answer.map_or(0, |answer| answer.into_inner().status)
+}
+
 #[tokio::test]
 async fn while_it_drains_a_process_serves_on_but_is_not_ready_and_a_second_signal_ends_it() {
     let (mut process, listening) = start_flow(&[("OBJECTMESH__MESH__DRAIN_DELAY_MS", "600000")]);
