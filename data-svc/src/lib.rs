@@ -81,7 +81,8 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
     let resolver = Resolver::new(Door::Service, peers.auth, None);
     resolver.follow(&tasks, own);
-    let guard = Guard::new(NAME, resolver, config.reflection)?;
+    let metadata = Some(engine.catalog.served());
+    let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
     let message_max = mesh::node::MESSAGE_MAX;
     let records = RecordServiceServer::new(grpc::records::Records {
         engine: engine.clone(),

@@ -15,6 +15,7 @@ use mesh::{
     guard,
     identity::Identity,
     resolver::{Credential, Resolver},
+    revision::Seen,
     route::{Match, RateClass, Route, Table, Vars},
     telemetry::{Served, Trace},
 };
@@ -51,6 +52,9 @@ pub(crate) struct Edge {
     pub(crate) proxies: Networks,
     pub(crate) discovery: Discovery,
     pub(crate) probes: Probes,
+    /// The newest metadata seen in an answer: who changed it sees it in the next request, whichever
+    /// replica answers.
+    pub(crate) revision: Seen,
     pub(crate) config: Config,
 }
 
@@ -344,6 +348,7 @@ impl Edge {
             }
             (answer, _) => answer?,
         };
+        self.revision.raise(answer.revision());
         let mut response = Response::new(Body::default());
         let (status, body) = route.render(vars, &answer.message, response.headers_mut())?;
         for cookie in answer.cookies(route) {
@@ -438,6 +443,7 @@ impl Edge {
             records_as_json: true,
             client_address: Some(asked.client.to_string()),
             user_agent: user_agent.and_then(|text| Some(text.to_str().ok()?.to_owned())),
+            revision: self.revision.highest(),
         }
     }
 }

@@ -27,6 +27,7 @@ use mesh::{
     Link,
     ready::Readiness,
     resolver::{Door, Resolver},
+    revision::Seen,
     route::Table,
     service_identity::ServiceIdentity,
     session::SessionStore,
@@ -121,6 +122,7 @@ pub fn build(
             proxies,
             discovery,
             probes,
+            revision: Seen::default(),
             config,
         }),
     })

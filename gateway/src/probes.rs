@@ -113,7 +113,7 @@ pub(crate) fn health() -> Response<Body> {
 
 /// The process's metrics as Prometheus text.
 pub(crate) fn metrics() -> Response<Body> {
-    let text = telemetry::metrics().map_or_else(String::new, |metrics| metrics.render());
+    let text = telemetry::metrics_text();
     let mut response = Response::new(Body::new(Bytes::from(text)));
     response.headers_mut().insert(
         header::CONTENT_TYPE,

@@ -38,7 +38,7 @@ async fn ready(readiness: Readiness) -> impl IntoResponse {
 }
 
 async fn metrics() -> impl IntoResponse {
-    let text = telemetry::metrics().map_or_else(String::new, |metrics| metrics.render());
+    let text = telemetry::metrics_text();
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text)
 }

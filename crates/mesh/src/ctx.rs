@@ -9,7 +9,7 @@ use std::{
 use time::OffsetDateTime;
 use tonic::metadata::MetadataValue;
 
-use crate::{Error, Result, clock, identity::Identity, telemetry::Trace};
+use crate::{Error, Result, clock, identity::Identity, revision, telemetry::Trace};
 
 /// Metadata and header name of the request id.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -50,6 +50,8 @@ pub struct Ctx {
     pub client_address: Option<String>,
     /// Program of the client (`User-Agent`).
     pub user_agent: Option<String>,
+    /// The revision of the metadata that the caller has seen; 0 when it named none.
+    pub revision: u64,
 }
 
 impl Ctx {
@@ -99,6 +101,10 @@ impl Ctx {
         request
             .metadata_mut()
             .insert(RECORDS, MetadataValue::from_static("json"));
+        if self.revision > 0 {
+            let revision = MetadataValue::from(self.revision);
+            request.metadata_mut().insert(revision::REVISION, revision);
+        }
         request
     }
 
@@ -115,6 +121,7 @@ impl Ctx {
             records_as_json: true,
             client_address: None,
             user_agent: None,
+            revision: 0,
         }
     }
 }

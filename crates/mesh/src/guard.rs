@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::Context as _;
 use futures::{FutureExt as _, future::BoxFuture};
-use proto::annotations::v1::{Access, Rest, access::Rule};
+use proto::annotations::v1::{Access, RateClass, Rest, access::Rule};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -25,8 +25,10 @@ use crate::{
     ctx::{self, CLIENT_ADDRESS, RECORDS, REQUEST_ID},
     error::Reason,
     identity::{Identity, Kind},
+    load::{Load, Place},
     resolver::{Credential, Resolver},
-    telemetry::{Served, Trace},
+    revision,
+    telemetry::{self, Served, Trace},
 };
 
 /// Deadline of an RPC whose `rest` option states none.
@@ -43,6 +45,9 @@ pub struct Entry {
     pub deadline: Duration,
     /// False while nothing stands behind the RPC.
     pub implemented: bool,
+    /// Whether it is served under any load: what has to stay reachable, and the mesh's own calls,
+    /// without which a call that has its place could not go on.
+    pub never_shed: bool,
 }
 
 /// Reads the access table of every RPC: `/package.Service/Method` → [`Entry`].
@@ -80,6 +85,8 @@ pub fn access_table() -> anyhow::Result<HashMap<String, Entry>> {
                 ms => Duration::from_millis(ms.into()),
             };
             let scope = stated.scope;
+            let never_shed =
+                matches!(rule, Rule::Internal(_)) || rest.rate_class() == RateClass::Exempt;
             table.insert(
                 path,
                 Entry {
@@ -87,6 +94,7 @@ pub fn access_table() -> anyhow::Result<HashMap<String, Entry>> {
                     scope,
                     deadline,
                     implemented: !rest.not_implemented,
+                    never_shed,
                 },
             );
         }
@@ -105,6 +113,25 @@ struct Inner {
     access: HashMap<String, Entry>,
     resolver: Resolver,
     reflection: bool,
+    load: Load,
+    /// The metadata that the service serves, where it serves any.
+    metadata: Option<Arc<revision::Served>>,
+    answered: HashMap<String, Answered>,
+}
+
+/// The metrics of one RPC, looked up once instead of at every call.
+struct Answered {
+    ok: metrics::Counter,
+    took: metrics::Histogram,
+}
+
+impl Answered {
+    fn of(rpc: &str) -> Self {
+        Self {
+            ok: metrics::counter!("objectmesh_rpc_total", "rpc" => rpc.to_owned(), "code" => "OK"),
+            took: metrics::histogram!("objectmesh_rpc_duration_seconds", "rpc" => rpc.to_owned()),
+        }
+    }
 }
 
 impl Guard {
@@ -117,14 +144,44 @@ impl Guard {
         resolver: Resolver,
         reflection: bool,
     ) -> anyhow::Result<Self> {
+        Self::over_metadata(service, resolver, reflection, None)
+    }
+
+    /// The same for a service that serves metadata: a call that names a revision waits until that
+    /// one is in force, and every reply names the one that is (architecture.md §6).
+    ///
+    /// # Errors
+    /// When an RPC states no `access`.
+    pub fn over_metadata(
+        service: &'static str,
+        resolver: Resolver,
+        reflection: bool,
+        metadata: Option<Arc<revision::Served>>,
+    ) -> anyhow::Result<Self> {
+        // Handles made before anything records would count nothing.
+        telemetry::metrics();
+        let access = access_table()?;
+        let answered = access.keys().map(|path| path.trim_start_matches('/'));
+        let answered = answered.map(|rpc| (rpc.to_owned(), Answered::of(rpc)));
+        let load = Load::new(service);
+        telemetry::gauge_in_flight(service, &load);
         Ok(Self {
             inner: Arc::new(Inner {
                 service,
-                access: access_table()?,
+                answered: answered.collect(),
+                access,
                 resolver,
                 reflection,
+                load,
+                metadata,
             }),
         })
+    }
+
+    /// The places for calls.
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        &self.inner.load
     }
 }
 
@@ -208,7 +265,7 @@ impl Guard {
             .catch_unwind()
             .instrument(span.clone())
             .await;
-        let response = match answer {
+        let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => span.in_scope(|| error.into_status().into_http()),
             Err(panic) => span.in_scope(|| {
@@ -219,6 +276,10 @@ impl Guard {
         let code =
             Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
         answering.answered(code);
+        let revision = self.inner.metadata.as_ref().map(|served| served.current());
+        if let Some(revision) = revision.and_then(revision::header) {
+            response.headers_mut().insert(revision::REVISION, revision);
+        }
         Ok(response)
     }
 
@@ -241,6 +302,11 @@ impl Guard {
             }
             return Err(Error::new(Reason::NotImplemented, "No such RPC"));
         };
+        // Before anything that costs.
+        let place = match entry.never_shed {
+            true => None,
+            false => Some(self.inner.load.enter()?),
+        };
         let limit = grpc_timeout(request.headers())
             .map_or(entry.deadline, |asked| asked.min(entry.deadline));
         let ctx = Ctx {
@@ -252,12 +318,20 @@ impl Guard {
             records_as_json: header(&request, RECORDS) == Some("json"),
             client_address: header(&request, CLIENT_ADDRESS).map(str::to_owned),
             user_agent: header(&request, "user-agent").map(|text| client_program(text).to_owned()),
+            revision: revision::Seen::in_headers(request.headers()),
         };
         let work = async {
             let caller = self.identify(entry, request.headers()).await?;
+            let mut place = place;
             if let Some(caller) = &caller {
                 *user = Some(caller.identity.clone());
                 admit(entry, &caller.identity)?;
+                if let Some(place) = &mut place {
+                    take_share(place, &caller.identity)?;
+                }
+            }
+            if let Some(served) = &self.inner.metadata {
+                served.catch_up(ctx.revision).await?;
             }
             if !entry.implemented {
                 let rpc = request.uri().path().trim_start_matches('/');
@@ -324,6 +398,19 @@ struct Answering<'g> {
 }
 
 impl Answering<'_> {
+    fn count(&self, code: Code, took: Duration) {
+        if let Some(known) = self.guard.inner.answered.get(self.rpc) {
+            known.took.record(took);
+            if code == Code::Ok {
+                known.ok.increment(1);
+                return;
+            }
+        }
+        let label = rpc_label(&self.guard.inner.access, self.rpc);
+        metrics::counter!("objectmesh_rpc_total", "rpc" => label, "code" => code_label(code))
+            .increment(1);
+    }
+
     fn answered(mut self, code: Code) {
         self.answered = true;
         self.tell(code);
@@ -331,13 +418,8 @@ impl Answering<'_> {
 
     fn tell(&self, code: Code) {
         let took = self.started.elapsed();
-        let (label, name) = (
-            rpc_label(&self.guard.inner.access, self.rpc),
-            code_label(code),
-        );
-        metrics::counter!("objectmesh_rpc_total", "rpc" => label.clone(), "code" => name)
-            .increment(1);
-        metrics::histogram!("objectmesh_rpc_duration_seconds", "rpc" => label).record(took);
+        let name = code_label(code);
+        self.count(code, took);
         let person = self.user.as_deref();
         let person = person.filter(|identity| identity.kind == Kind::User);
         let user = person.map(|identity| &*identity.subject);
@@ -407,6 +489,16 @@ pub fn admit(entry: &Entry, identity: &Identity) -> Result<()> {
         return Err(Error::denied("The API key's scopes do not reach this").with("reason", "SCOPE"));
     }
     Ok(())
+}
+
+/// Counts a call to the organisation it is made in, or to the user where there is none. What the mesh
+/// does for itself is nobody's.
+fn take_share(place: &mut Place, identity: &Identity) -> Result<()> {
+    if identity.kind == Kind::Service {
+        return Ok(());
+    }
+    let tenant = identity.organization_id.as_deref();
+    place.belongs_to(tenant.unwrap_or(&identity.subject))
 }
 
 fn header<'r>(request: &'r http::Request<Body>, name: &str) -> Option<&'r str> {

@@ -13,6 +13,7 @@ pub mod guard;
 pub mod id;
 pub mod identity;
 pub mod link;
+pub mod load;
 pub mod node;
 pub mod process;
 pub mod ready;

@@ -18,8 +18,10 @@ use tower::Layer as _;
 use crate::{
     db::Db,
     guard::{Guard, Guarded},
+    load::Load,
     ready::Readiness,
     tasks::Tasks,
+    telemetry,
 };
 
 /// Largest message a service takes.
@@ -82,8 +84,15 @@ impl Node {
     /// Says that the node is of no use without that database.
     #[must_use]
     pub fn needs(mut self, db: &Db) -> Self {
+        telemetry::gauge_database(self.name, db);
         self.readiness = Readiness::new(self.health.clone(), Some(db.clone()));
         self
+    }
+
+    /// How many calls it serves at once.
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        self.guard.load()
     }
 
     /// Whether the node can do its work.

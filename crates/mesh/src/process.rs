@@ -55,6 +55,8 @@ pub struct Mesh {
     pub drain_delay_ms: u64,
     /// How long calls and tasks may take to end.
     pub grace_ms: u64,
+    /// Calls that a service serves at once; more are refused.
+    pub max_in_flight: usize,
 }
 
 /// Section `admin`.
@@ -79,6 +81,7 @@ impl Mesh {
             ("connect_timeout_ms", self.connect_timeout_ms),
             ("resolve_interval_ms", self.resolve_interval_ms),
             ("keep_alive_ms", self.keep_alive_ms),
+            ("max_in_flight", self.max_in_flight as u64),
         ] {
             if value == 0 {
                 problems.push(format!("mesh.{key} must be more than 0"));
@@ -162,6 +165,7 @@ impl Process {
     pub async fn serve(self, node: Node, listen: &str) -> anyhow::Result<()> {
         let listener = bind(listen).await?;
         let (name, readiness) = (node.name, node.readiness().clone());
+        node.load().limit(self.mesh.max_in_flight);
         let age = Duration::from_secs(self.mesh.max_connection_age_s);
         let grace = self.mesh.grace();
         self.serve_with(name, readiness, listener, move |listener, stop| {

@@ -6,11 +6,8 @@
 //! first. A service that holds none passes the number on.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderValue};
@@ -26,9 +23,28 @@ pub const REVISION: &str = "objectmesh-revision";
 /// A service that is behind may take this long to catch up.
 pub const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 
-/// The highest revision seen. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Seen(Arc<AtomicU64>);
+/// How long a revision is told along after it was first seen. Every replica has it by then or is not
+/// ready; and a database that was set back to an older revision is not waited for without end.
+const TOLD_FOR: Duration = Duration::from_secs(30);
+
+/// The highest revision seen lately.
+#[derive(Debug)]
+pub struct Seen {
+    highest: AtomicU64,
+    /// When it was first seen, in milliseconds since `start`.
+    since: AtomicU64,
+    start: Instant,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            highest: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            start: Instant::now(),
+        }
+    }
+}
 
 impl Seen {
     /// What a call or a reply names; 0 when it names none.
@@ -40,15 +56,25 @@ impl Seen {
             .unwrap_or_default()
     }
 
-    /// The highest revision seen; 0 when there was none.
+    /// The highest revision seen; 0 when there was none, or none lately.
     #[must_use]
     pub fn highest(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        let highest = self.highest.load(Ordering::Relaxed);
+        let told_for = Duration::from_millis(self.since.load(Ordering::Relaxed)) + TOLD_FOR;
+        if highest > 0 && self.start.elapsed() < told_for {
+            highest
+        } else {
+            0
+        }
     }
 
     /// Notes a revision.
     pub fn raise(&self, revision: u64) {
-        self.0.fetch_max(revision, Ordering::Relaxed);
+        if self.highest.load(Ordering::Relaxed) < revision {
+            let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.since.store(now, Ordering::Relaxed);
+            self.highest.fetch_max(revision, Ordering::Relaxed);
+        }
     }
 }
 
@@ -121,6 +147,8 @@ impl Served {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]

@@ -40,6 +40,9 @@ use crate::telemetry;
 // The futures of PostgreSQL's driver are ten times as large as SQLite's, so they are boxed here:
 // every caller's future would otherwise be as large, on SQLite too.
 
+/// Tells how busy a database is; `None` once it is closed.
+pub(crate) type Watch = dyn Fn() -> Option<[(&'static str, usize); 2]> + Send;
+
 /// One service's database. Clones share the connections.
 #[derive(Clone)]
 pub enum Db {
@@ -315,6 +318,15 @@ impl Db {
                 .await
             }
             Self::Postgres(db) => Box::pin(db.unbounded(sql)).await,
+        }
+    }
+
+    /// Tells how much is waiting for the database, for as long as it is open: queries and writes
+    /// that wait on SQLite, connections open and idle on PostgreSQL.
+    pub(crate) fn watch(&self) -> Box<Watch> {
+        match self {
+            Self::Sqlite(db) => Box::new(db.watch()),
+            Self::Postgres(db) => Box::new(db.watch()),
         }
     }
 

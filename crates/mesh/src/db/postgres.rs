@@ -89,6 +89,16 @@ impl Postgres {
         self.service
     }
 
+    pub(super) fn watch(&self) -> impl Fn() -> Option<[(&'static str, usize); 2]> + Send + 'static {
+        // sqlx lends no weak handle; a pool that is closed says so.
+        let pool = self.pool.clone();
+        move || {
+            let open = usize::try_from(pool.size()).unwrap_or_default();
+            let idle = pool.num_idle();
+            (!pool.is_closed()).then_some([("connections_open", open), ("connections_idle", idle)])
+        }
+    }
+
     pub(super) async fn rows<T, F>(
         &self,
         statement: Statement,

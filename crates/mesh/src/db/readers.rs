@@ -96,6 +96,11 @@ impl Readers {
         answer.await.map_err(|_| closed())?
     }
 
+    /// How many queries wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue().waiting.len()
+    }
+
     fn push(&self, work: Work) -> Result<(), DbError> {
         let mut queue = self.queue();
         if queue.stopped {

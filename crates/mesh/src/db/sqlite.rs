@@ -127,6 +127,18 @@ impl Sqlite {
         answer.await.map_err(|_| closed())?
     }
 
+    pub(super) fn watch(&self) -> impl Fn() -> Option<[(&'static str, usize); 2]> + Send + 'static {
+        let shared = Arc::downgrade(&self.0);
+        move || {
+            let shared = shared.upgrade()?;
+            let writer = &shared.writer;
+            Some([
+                ("queries_waiting", shared.readers.waiting()),
+                ("writes_waiting", writer.max_capacity() - writer.capacity()),
+            ])
+        }
+    }
+
     pub(super) async fn ping(&self) -> Result<(), DbError> {
         if self.0.writer.is_closed() {
             return Err(closed());

@@ -12,6 +12,7 @@ use tonic::{
 use super::Route;
 use crate::{
     Ctx, Error, Link, ctx::CLIENT_ADDRESS, error::Reason, link::never_reached, node::MESSAGE_MAX,
+    revision::Seen,
 };
 
 /// Metadata in which a service sends a cookie to be set, whole.
@@ -33,6 +34,12 @@ impl Answer {
             .into_iter()
             .flatten()
             .filter_map(|value| HeaderValue::from_bytes(value.as_encoded_bytes()).ok())
+    }
+
+    /// The revision of the metadata that the service serves; 0 when it named none.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        Seen::in_headers(self.metadata.as_ref())
     }
 }
 

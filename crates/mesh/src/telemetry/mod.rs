@@ -30,9 +30,10 @@ use tracing_subscriber::{
 };
 
 use self::output::Output;
+pub(crate) use self::prometheus::{gauge_database, gauge_in_flight};
 pub(crate) use self::sql::{ended, statement};
 pub use self::{
-    prometheus::{metrics, record_metrics},
+    prometheus::{metrics, metrics_text, record_metrics},
     settings::{DEFAULTS, LogFormat, Settings},
     trace::{Served, TRACEPARENT, TRACESTATE, Trace},
 };

@@ -89,6 +89,11 @@ impl Node {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Changes a setting, for the next start.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Its process.
     pub(crate) fn process(&mut self) -> &mut Supervised {
         self.process.as_mut().expect("it runs")
