@@ -7,7 +7,7 @@ use prost_reflect::{
     EnumDescriptor, FieldDescriptor, FileDescriptor, MessageDescriptor, MethodDescriptor,
     ServiceDescriptor, prost_types::source_code_info::Location,
 };
-use proto::annotations::v1::{Access, Rest};
+use proto::annotations::v1::{Access, RateClass, Rest};
 
 /// What is wrong, one line each: `file: thing: problem`.
 #[derive(Default)]
@@ -174,15 +174,16 @@ fn internal_rpcs_and_those_without_http_have_no_route() {
             "is internal and has a route",
         );
         let faced = options.has_extension(&rest);
-        let timed = options
+        let stated: Rest = options
             .get_extension(&rest)
             .as_message()
             .unwrap()
-            .transcode_to::<Rest>()
-            .unwrap()
-            .deadline_ms;
+            .transcode_to()
+            .unwrap();
+        // Deadline and load count for calls without a route as well.
+        let bounded = stated.deadline_ms > 0 || stated.rate_class() != RateClass::Unspecified;
         report.check(
-            routed || !faced || timed > 0,
+            routed || !faced || bounded,
             method.full_name(),
             "has a REST face but no route",
         );

@@ -13,6 +13,12 @@ sizes!(what_is_not_built_says_so, |mesh: TestMesh| async move {
         "/actions/close_ticket",
         "/approvals/requests",
         "/ai/chat",
+        "/data/ticket/import",
+        "/data/ticket/export",
+        "/data/ticket/1/shares",
+        "/data/lead/1/convert",
+        "/sharing/rules",
+        "/reports/open/run",
     ] {
         let answer = mesh.post(&mesh.admin, path, json!({})).await;
         let details = answer.refused(501, "NOT_IMPLEMENTED");
@@ -25,6 +31,13 @@ sizes!(what_is_not_built_says_so, |mesh: TestMesh| async move {
             .await
             .refused(401, "UNAUTHENTICATED");
     }
+    let form = mesh.get("", "/forms/contact-us").await;
+    form.refused(501, "NOT_IMPLEMENTED");
+    let refused = mesh
+        .get(&viewer, "/sharing/rules")
+        .await
+        .refused(403, "PERMISSION_DENIED");
+    assert_eq!(refused["permission"], "manage_sharing");
     let refused = mesh
         .get(&viewer, "/ai/models")
         .await

@@ -90,6 +90,25 @@ pub fn shown(work: &Work, item_type: ItemType, item: &Item) -> Value {
     value
 }
 
+/// An item in its layers, lowest first: what the platform brings, what a package brings, and what
+/// was changed since; `effective` is the highest of them (spec/metadata.md §10).
+#[must_use]
+pub fn layers(work: &Work, item_type: ItemType, item: &Item) -> Value {
+    let shown = shown(work, item_type, item);
+    let platform = item.package_id == metadata::naming::PLATFORM_PACKAGE_ID;
+    let layer = |holds: bool| if holds { shown.clone() } else { Value::Null };
+    json!({
+        "type": item_type.as_str(),
+        "name": item.name,
+        "base": layer(platform),
+        "package": layer(!platform),
+        "overlay": null,
+        "code": shown,
+        "overlayScope": null,
+        "effective": shown,
+    })
+}
+
 /// Fields as a map, unreadable ones left out, injected system fields added.
 fn show_fields(work: &Work, object: &str, map: &mut Map<String, Value>) {
     let Some(grant) = readable(work, object) else {

@@ -7,6 +7,7 @@ pub mod changes;
 pub mod expand;
 pub mod idempotency;
 pub mod introspect;
+pub mod metadata_references;
 pub mod principal;
 pub mod read;
 pub mod references;

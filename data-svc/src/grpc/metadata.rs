@@ -4,13 +4,17 @@ use mesh::{Ctx, Error, Result};
 use metadata::ItemType;
 use proto::data::v1::{
     GetMetadataItemRequest, GetMetadataItemResponse, ListMetadataItemsRequest,
-    ListMetadataItemsResponse, ListMetadataTypesRequest, ListMetadataTypesResponse, MetadataType,
+    ListMetadataItemsResponse, ListMetadataReferencesRequest, ListMetadataReferencesResponse,
+    ListMetadataTypesRequest, ListMetadataTypesResponse, MetadataReference, MetadataType,
     metadata_service_server::MetadataService,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tonic::{Request, Response, Status};
 
-use crate::engine::{Engine, introspect};
+use crate::{
+    engine::{Engine, Work, introspect, metadata_references},
+    registry::Item,
+};
 
 /// Items a page, by default and at most.
 const PAGE_MAX: u32 = 1_000;
@@ -88,18 +92,11 @@ impl MetadataService for Metadata {
         let work = self.engine.work(&Ctx::of(&request)?)?;
         let request = request.into_inner();
         let item_type = item_type(&request.r#type)?;
-        let item = introspect::items(&work, item_type)
-            .find(|item| item.name == request.name)
-            .ok_or_else(|| {
-                Error::new(
-                    mesh::error::Reason::NotFound,
-                    format!("There is no {} `{}`", item_type.as_str(), request.name),
-                )
-                .with("type", item_type.as_str())
-                .with("name", request.name.as_str())
-            })?;
+        let item = find(&work, item_type, &request.name)?;
+        let layers = !request.layers.is_empty();
+        let layers = layers.then(|| introspect::layers(&work, item_type, &item).to_string());
         let text = introspect::shown(&work, item_type, &item).to_string();
-        let etag = introspect::etag(&text);
+        let etag = introspect::etag(layers.as_ref().unwrap_or(&text));
         let unchanged = request
             .if_none_match
             .split(',')
@@ -109,13 +106,49 @@ impl MetadataService for Metadata {
         Ok(Response::new(GetMetadataItemResponse {
             r#type: item_type.as_str().to_owned(),
             name: item.name.clone(),
-            bare: bare.then(|| text.clone().into()),
+            bare: layers
+                .or_else(|| bare.then(|| text.clone()))
+                .map(Into::into),
             item: text.into(),
             etag,
             last_modified: http_date(work.registry.published_at),
             http_status: if unchanged { 304 } else { 0 },
         }))
     }
+
+    async fn list_metadata_references(
+        &self,
+        request: Request<ListMetadataReferencesRequest>,
+    ) -> Result<Response<ListMetadataReferencesResponse>, Status> {
+        let work = self.engine.work(&Ctx::of(&request)?)?;
+        let request = request.into_inner();
+        let item_type = item_type(&request.r#type)?;
+        let item = find(&work, item_type, &request.name)?;
+        let references = metadata_references::to(&work, item_type, &item.name);
+        let references = references.into_iter().map(|reference| MetadataReference {
+            r#type: reference.item_type.as_str().to_owned(),
+            name: reference.name,
+            label: reference.label,
+            path: reference.path,
+            kind: item_type.as_str().to_owned(),
+        });
+        Ok(Response::new(ListMetadataReferencesResponse {
+            references: references.collect(),
+        }))
+    }
+}
+
+fn find(work: &Work, item_type: ItemType, name: &str) -> Result<Item> {
+    introspect::items(work, item_type)
+        .find(|item| item.name == name)
+        .ok_or_else(|| {
+            Error::new(
+                mesh::error::Reason::NotFound,
+                format!("There is no {} `{name}`", item_type.as_str()),
+            )
+            .with("type", item_type.as_str())
+            .with("name", name)
+        })
 }
 
 fn item_type(word: &str) -> Result<ItemType> {
