@@ -12,19 +12,21 @@ const LINES_MAX: usize = 600;
 const LONG_FILES: [&str; 0] = [];
 
 /// Which of our crates each crate may use; a service never uses another service.
-const GRAPH: [(&str, &[&str]); 9] = [
+const GRAPH: [(&str, &[&str]); 10] = [
     ("proto", &[]),
     ("metadata", &[]),
+    ("expr", &[]),
     ("mesh", &["proto", "metadata"]),
     ("gateway", &["proto", "metadata", "mesh"]),
     ("auth-svc", &["proto", "metadata", "mesh"]),
-    ("data-svc", &["proto", "metadata", "mesh"]),
-    ("flow-svc", &["proto", "metadata", "mesh"]),
+    ("data-svc", &["proto", "metadata", "expr", "mesh"]),
+    ("flow-svc", &["proto", "metadata", "expr", "mesh"]),
     ("ai-svc", &["proto", "metadata", "mesh"]),
     (
         "objectmesh",
         &[
-            "proto", "metadata", "mesh", "gateway", "auth-svc", "data-svc", "flow-svc", "ai-svc",
+            "proto", "metadata", "expr", "mesh", "gateway", "auth-svc", "data-svc", "flow-svc",
+            "ai-svc",
         ],
     ),
 ];
