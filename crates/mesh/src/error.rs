@@ -52,6 +52,9 @@ pub struct FieldViolation {
     /// The values allowed, for `invalid_option`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Vec<String>>,
+    /// The validation rule, for `rule_violation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
 }
 
 impl FieldViolation {
@@ -64,6 +67,7 @@ impl FieldViolation {
             message: message.into(),
             label: None,
             options: None,
+            rule: None,
         }
     }
 }

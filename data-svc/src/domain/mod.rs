@@ -2,6 +2,8 @@
 
 pub mod cell;
 pub mod coerce;
+pub mod expression;
+pub mod formula;
 mod matching;
 pub mod policy;
 pub mod predicate;

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use indexmap::IndexMap;
 use metadata::{Field, FieldType, Object};
+
+use super::formula::{self, Formula};
 
 /// An object that can be read and written.
 #[derive(Debug)]
@@ -11,6 +14,8 @@ pub struct Schema {
     pub object: Object,
     /// The stored fields, in the order of the declaration; `id` is always first.
     pub columns: Vec<Arc<Column>>,
+    /// The fields computed on read, by name.
+    pub formulas: IndexMap<String, Arc<Formula>>,
     by_field: HashMap<String, usize>,
 }
 
@@ -70,6 +75,7 @@ impl Schema {
             .map(|(index, column)| (column.field.name.clone(), index))
             .collect();
         Self {
+            formulas: formula::compile(&object.fields),
             object,
             columns,
             by_field,

@@ -13,28 +13,42 @@ use super::{Engine, Work, read};
 use crate::{
     domain::{
         cell::{Cell, write_text},
+        expression::Speaker,
+        formula::Formula,
         predicate::ColumnRef,
-        query::Expansion,
+        query::{Expansion, with_inputs},
     },
     store::{bind, select},
 };
+
+/// What of a row is answered.
+#[derive(Clone, Copy)]
+pub(super) struct Answer<'a> {
+    /// The columns of the row.
+    pub(super) columns: &'a [ColumnRef],
+    /// How many of them are shown as they are; the others only serve formulas.
+    pub(super) shown: usize,
+    /// What is computed.
+    pub(super) formulas: &'a [Arc<Formula>],
+}
 
 /// The records that an expansion found, as JSON by id. An id without one stays an id.
 type Found = HashMap<String, Vec<u8>>;
 
 impl Engine {
-    /// Writes rows as JSON with their expansions in place.
+    /// Writes rows as JSON with their expansions in place and their formulas behind.
     pub(super) fn expand_rows<'a>(
         &'a self,
         work: &'a Work,
-        columns: &'a [ColumnRef],
+        answer: Answer<'a>,
         rows: &'a [&'a [Cell]],
         expansions: &'a [Expansion],
     ) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
         async move {
             let mut found: HashMap<&str, (Found, &Expansion)> = HashMap::new();
             for expansion in expansions {
-                let position = columns
+                let position = answer
+                    .columns
                     .iter()
                     .position(|column| column.field.name == expansion.field);
                 let Some(position) = position else { continue };
@@ -45,9 +59,10 @@ impl Engine {
                     .await?;
                 found.insert(&expansion.field, (records, expansion));
             }
+            let speaker = work.speaker();
             Ok(rows
                 .iter()
-                .map(|row| row_json(columns, row, &found))
+                .map(|row| row_json(answer, row, &found, &speaker))
                 .collect())
         }
         .boxed()
@@ -67,7 +82,8 @@ impl Engine {
             return Ok(Found::new());
         }
         let dialect = self.db.dialect();
-        let columns: Arc<[ColumnRef]> = expansion.columns.as_slice().into();
+        let columns: Arc<[ColumnRef]> =
+            with_inputs(target, &expansion.columns, &expansion.formulas).into();
         let reading = Arc::clone(&columns);
         let statement = select::by_ids(target, &ids, &columns, dialect);
         let rows: Vec<Vec<Cell>> = self
@@ -82,7 +98,16 @@ impl Engine {
             .await?;
         let cells: Vec<&[Cell]> = rows.iter().map(Vec::as_slice).collect();
         let jsons = self
-            .expand_rows(work, &columns, &cells, &expansion.nested)
+            .expand_rows(
+                work,
+                Answer {
+                    columns: &columns,
+                    shown: expansion.columns.len(),
+                    formulas: &expansion.formulas,
+                },
+                &cells,
+                &expansion.nested,
+            )
             .await?;
         let mut found: Found = rows
             .iter()
@@ -120,13 +145,16 @@ fn ids(cell: &Cell) -> Vec<String> {
 }
 
 fn row_json(
-    columns: &[ColumnRef],
+    answer: Answer<'_>,
     row: &[Cell],
     found: &HashMap<&str, (Found, &Expansion)>,
+    speaker: &Speaker,
 ) -> Vec<u8> {
+    let columns = answer.columns;
     let mut json = Vec::with_capacity(columns.len() * 48);
     json.push(b'{');
-    for (index, (column, cell)) in columns.iter().zip(row).enumerate() {
+    let shown = columns.iter().zip(row).take(answer.shown);
+    for (index, (column, cell)) in shown.enumerate() {
         if index > 0 {
             json.push(b',');
         }
@@ -136,6 +164,7 @@ fn row_json(
             Some((records, expansion)) => write_expanded(&mut json, cell, records, expansion),
         }
     }
+    read::write_formulas(&mut json, answer.formulas, columns, row, speaker);
     json.push(b'}');
     json
 }

@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 
 use crate::{
     domain::{
+        expression::Speaker,
         policy::{self, Grant, Operation, Principal},
         query::{self, CursorKey},
         schema::Schema,
@@ -122,6 +123,15 @@ impl Engine {
 }
 
 impl Work {
+    /// For whom and when expressions are evaluated.
+    #[must_use]
+    pub fn speaker(&self) -> Speaker {
+        match &self.principal {
+            Principal::User(identity) => Speaker::of(identity, self.now),
+            Principal::System(_) => Speaker::nobody(self.now),
+        }
+    }
+
     /// Resolves an object and decides about an operation on it.
     ///
     /// # Errors

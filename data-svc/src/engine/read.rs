@@ -5,10 +5,12 @@ use std::sync::Arc;
 use mesh::{Error, Result, db::DbError};
 use metadata::ApiMethod;
 
-use super::{Engine, Record, Work};
+use super::{Engine, Record, Work, expand::Answer};
 use crate::{
     domain::{
         cell::{Cell, write_text},
+        expression::Speaker,
+        formula::{self, Formula},
         policy::{Grant, Operation},
         predicate::ColumnRef,
         query::{self, Plan, Query},
@@ -38,7 +40,7 @@ struct Row {
     keys: Vec<Cell>,
 }
 
-/// A row is written as JSON at once, unless something in it is expanded.
+/// A row is written as JSON at once, unless something in it is expanded or computed.
 enum Body {
     Json(Vec<u8>),
     Cells(Vec<Cell>),
@@ -141,9 +143,13 @@ impl Engine {
                 .iter()
                 .map(|(_, _, cells)| cells.as_slice())
                 .collect();
-            let jsons = self
-                .expand_rows(work, &plan.columns, &cells, &plan.expand)
-                .await?;
+            let columns = plan.answer_columns();
+            let answer = Answer {
+                columns: &columns,
+                shown: plan.columns.len(),
+                formulas: &plan.formulas,
+            };
+            let jsons = self.expand_rows(work, answer, &cells, &plan.expand).await?;
             for ((id, version, _), json) in pending.into_iter().zip(jsons) {
                 records.push(Record { id, version, json });
             }
@@ -166,18 +172,24 @@ impl Engine {
         let grant = Arc::new(work.open(object, ApiMethod::Get, Operation::Read)?);
         let (select, expand) = query::for_get(select, expand)?;
         let plan = query::project(select.as_deref(), &expand, &grant, work)?;
-        let columns = with_version(&plan.grant, &plan.columns);
+        let answered = query::with_inputs(&plan.grant, &plan.columns, &plan.formulas);
+        let columns = with_version(&plan.grant, &answered);
         let cells = self
             .row(&plan.grant, id, &columns)
             .await?
             .ok_or_else(|| record_not_found(object, id))?;
         let version = version_of(&columns, &cells);
-        let shown = &cells[..plan.columns.len()];
-        let json = if plan.expand.is_empty() {
-            record_json(&plan.columns, shown)
+        let shown = plan.columns.len();
+        let json = if plan.expand.is_empty() && plan.formulas.is_empty() {
+            record_json(&plan.columns, &cells[..shown])
         } else {
+            let answer = Answer {
+                columns: &answered,
+                shown,
+                formulas: &plan.formulas,
+            };
             let mut jsons = self
-                .expand_rows(work, &plan.columns, &[shown], &plan.expand)
+                .expand_rows(work, answer, &[&cells[..answered.len()]], &plan.expand)
                 .await?;
             jsons.pop().unwrap_or_default()
         };
@@ -226,6 +238,8 @@ struct RowReader {
     columns: Vec<ColumnRef>,
     keys: Vec<Vec<u8>>,
     shown: usize,
+    /// How many of the columns the answer is made of.
+    answered: usize,
     id: Option<usize>,
     version: Option<usize>,
     order: Vec<usize>,
@@ -244,6 +258,7 @@ impl RowReader {
             id: position("id"),
             version: position("version"),
             shown: plan.columns.len(),
+            answered: plan.answer_columns().len(),
             order,
             keys,
             columns,
@@ -253,7 +268,7 @@ impl RowReader {
 
     fn read(&self, row: &mesh::db::Row<'_>, dialect: mesh::db::Dialect) -> Result<Row, DbError> {
         let cell = |index: usize| bind::read_cell(row, index, self.columns[index].storage, dialect);
-        let body = if self.plan.expand.is_empty() {
+        let body = if self.plan.expand.is_empty() && self.plan.formulas.is_empty() {
             let mut json = Vec::with_capacity(self.shown * 32);
             json.push(b'{');
             for index in 0..self.shown {
@@ -266,7 +281,7 @@ impl RowReader {
             json.push(b'}');
             Body::Json(json)
         } else {
-            Body::Cells((0..self.shown).map(cell).collect::<Result<_, _>>()?)
+            Body::Cells((0..self.answered).map(cell).collect::<Result<_, _>>()?)
         };
         let version = match self.version {
             Some(index) => row.int(index)?.unwrap_or_default(),
@@ -311,6 +326,24 @@ pub(super) fn record_json(columns: &[ColumnRef], cells: &[Cell]) -> Vec<u8> {
     }
     json.push(b'}');
     json
+}
+
+/// Appends formulas to a record that is being written.
+pub(super) fn write_formulas(
+    json: &mut Vec<u8>,
+    formulas: &[Arc<Formula>],
+    columns: &[ColumnRef],
+    cells: &[Cell],
+    speaker: &Speaker,
+) {
+    let values = formula::values(formulas, columns, cells, speaker);
+    for (formula, value) in formulas.iter().zip(values) {
+        if json.last() != Some(&b'{') {
+            json.push(b',');
+        }
+        json.extend_from_slice(&key(&formula.name));
+        json.extend_from_slice(value.to_string().as_bytes());
+    }
 }
 
 /// The columns, and the version's behind them when it is not among them.

@@ -177,6 +177,7 @@ async fn resolve(
     let scope = Scope {
         now: work.now,
         user_id: None,
+        speaker: work.speaker(),
     };
     let mut resolved = Map::new();
     for (name, value) in record {

@@ -13,19 +13,20 @@ use metadata::{ApiMethod, FieldType};
 
 use super::{
     Engine, Record, Work, malformed_first,
-    read::{record_json, record_not_found, version_of},
+    read::{record_json, record_not_found, version_of, write_formulas},
 };
 use crate::{
     domain::{
         cell::Cell,
         policy::{ASSIGNMENTS, Grant, Operation, Principal},
         predicate::ColumnRef,
+        query,
         record::{
             body::Body,
             default::Scope,
             password,
             prepare::{self, Cells, Payload, Writer},
-            rules,
+            rules::{self, States},
         },
         schema::Schema,
     },
@@ -102,7 +103,14 @@ impl Engine {
                 .iter()
                 .map(|cell| cell.clone().unwrap_or(Cell::Null))
                 .collect();
-            rules::check(&schema, None, &row, &mut problems);
+            let speaker = work.speaker();
+            let states = States {
+                before: None,
+                after: &row,
+                speaker: &speaker,
+            };
+            rules::check(&schema, &states, &mut problems);
+            rules::check_required_when(&schema, &states, &mut problems);
         }
         let references = self
             .check_references(work, &schema, &cells, writer, &mut problems)
@@ -221,12 +229,15 @@ impl Engine {
         }
         prepare::check_required(schema, &cells, &mut problems);
         if writer(work) == Writer::Caller {
-            rules::check(
-                schema,
-                Some(before),
-                &overlay(before, &cells),
-                &mut problems,
-            );
+            let speaker = work.speaker();
+            rules::drop_readonly(schema, before, &mut cells, &speaker);
+            let states = States {
+                before: Some(before),
+                after: &overlay(before, &cells),
+                speaker: &speaker,
+            };
+            rules::check(schema, &states, &mut problems);
+            rules::check_required_when(schema, &states, &mut problems);
         }
         let references = self
             .check_references(work, schema, &cells, writer(work), &mut problems)
@@ -398,10 +409,25 @@ impl Engine {
             .position("id")
             .and_then(|position| cells[position].as_text())
             .unwrap_or_default();
+        let mut json = record_json(&columns, &shown);
+        if !schema.formulas.is_empty()
+            && let Ok(grant) = &read
+        {
+            let formulas = query::readable_formulas(grant);
+            json.pop();
+            write_formulas(
+                &mut json,
+                &formulas,
+                &schema.columns,
+                cells,
+                &work.speaker(),
+            );
+            json.push(b'}');
+        }
         Ok(Record {
             id: id.to_owned(),
             version: version_of(&schema.columns, cells),
-            json: record_json(&columns, &shown),
+            json,
         })
     }
 }
@@ -565,6 +591,7 @@ pub(super) fn scope(work: &Work) -> Scope {
     Scope {
         now: work.now,
         user_id: work.principal.user_id().map(str::to_owned),
+        speaker: work.speaker(),
     }
 }
 

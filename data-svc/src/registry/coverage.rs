@@ -1,7 +1,7 @@
 //! What a package declares that this runtime does not carry out: loaded, served by `/meta`, and
 //! told — never silently dropped.
 
-use metadata::{Diagnostic, FieldType, ItemType, Object, Package, RowLevelPolicy};
+use metadata::{Diagnostic, Field, FieldType, ItemType, Object, Package, RowLevelPolicy};
 
 use crate::domain::{record, row_policy};
 
@@ -51,10 +51,7 @@ fn check_object(object: &Object, found: &mut Vec<Diagnostic>) {
     for field in object.fields.values() {
         let at = path(format!("fields.{}", field.name));
         match field.field_type {
-            FieldType::Formula => found.push(warning(
-                at.clone(),
-                "the formula is not evaluated; the field is absent",
-            )),
+            FieldType::Formula => check_formula(field, &at, found),
             FieldType::Summary => found.push(warning(
                 at.clone(),
                 "the summary is not kept; the field stays null",
@@ -75,11 +72,19 @@ fn check_object(object: &Object, found: &mut Vec<Diagnostic>) {
                 "the default is an expression that is not evaluated; the field stays empty",
             ));
         }
-        if field.required_when.is_some() || field.readonly_when.is_some() {
-            found.push(warning(
-                at,
-                "requiredWhen and readonlyWhen are not evaluated",
-            ));
+        for (what, condition) in [
+            ("requiredWhen", &field.required_when),
+            ("readonlyWhen", &field.readonly_when),
+        ] {
+            let fault = condition
+                .as_ref()
+                .and_then(|condition| expr::Program::compile(condition).err());
+            if let Some(fault) = fault {
+                found.push(warning(
+                    at.clone(),
+                    format!("{what} is no expression ({fault}); it counts as true"),
+                ));
+            }
         }
     }
     for rule in &object.validations {
@@ -91,6 +96,29 @@ fn check_object(object: &Object, found: &mut Vec<Diagnostic>) {
                     rule.rule.type_name()
                 ),
             ));
+        }
+    }
+}
+
+fn check_formula(field: &Field, at: &str, found: &mut Vec<Diagnostic>) {
+    let source = field.expression.as_deref().unwrap_or_default();
+    match expr::Program::compile(source) {
+        Err(fault) => found.push(warning(
+            at.to_owned(),
+            format!("the formula is no expression ({fault}); the field is null"),
+        )),
+        Ok(program) => {
+            let paths = &program.references().record_paths;
+            if let Some(path) = paths.iter().find(|path| path.len() > 1) {
+                found.push(warning(
+                    at.to_owned(),
+                    format!(
+                        "the formula reads `{}` through a reference, which is its id here; the \
+                         field is null",
+                        path.join(".")
+                    ),
+                ));
+            }
         }
     }
 }

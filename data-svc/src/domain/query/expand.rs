@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use super::{Access, filter, is_visible, parse, reference_target, refuse, resolve};
 use crate::domain::{
+    formula::Formula,
     policy::Grant,
     predicate::{ColumnRef, Predicate},
 };
@@ -43,6 +44,8 @@ pub struct Expansion {
     pub target: Option<Arc<Grant>>,
     /// What to read of the target; `id` first. Empty without `target`.
     pub columns: Vec<ColumnRef>,
+    /// What to compute of the target.
+    pub formulas: Vec<Arc<Formula>>,
     /// A target that may be read and does not fit this is answered as null.
     pub filter: Option<Predicate>,
     /// References of the target to replace.
@@ -181,6 +184,35 @@ pub(super) fn columns(
     Ok(columns.cloned().collect())
 }
 
+/// The formulas to answer: those chosen, or all, as far as the caller may read all their inputs: a
+/// result tells what it was made of.
+pub(super) fn formulas(grant: &Grant, select: Option<&[String]>) -> Vec<Arc<Formula>> {
+    let is_chosen = |name: &String| select.is_none_or(|names| names.iter().any(|one| one == name));
+    let formulas = grant.schema.formulas.values().filter(|formula| {
+        is_chosen(&formula.name)
+            && is_visible(grant, &formula.name)
+            && formula.inputs.iter().all(|input| is_visible(grant, input))
+    });
+    formulas.cloned().collect()
+}
+
+/// The columns to answer, and behind them those that formulas read beside them.
+pub fn with_inputs(
+    grant: &Grant,
+    columns: &[ColumnRef],
+    formulas: &[Arc<Formula>],
+) -> Vec<ColumnRef> {
+    let mut all = columns.to_vec();
+    for input in formulas.iter().flat_map(|formula| &formula.inputs) {
+        if let Some(column) = grant.schema.column(input)
+            && !all.contains(column)
+        {
+            all.push(Arc::clone(column));
+        }
+    }
+    all
+}
+
 /// Resolves expansions against what may be read.
 ///
 /// # Errors
@@ -241,6 +273,7 @@ fn one(
         column: column.clone(),
         target: None,
         columns: Vec::new(),
+        formulas: Vec::new(),
         filter: None,
         nested: Vec::new(),
         multiple: column.field.is_multi_value(),
@@ -261,6 +294,7 @@ fn one(
         expansion.filter = Some(resolve::resolve(&filter::read(filter)?, &target, access)?);
     }
     expansion.columns = columns(&target, node.fields.as_deref(), &node.nested)?;
+    expansion.formulas = formulas(&target, node.fields.as_deref());
     expansion.nested = level(&node.nested, &target, access, depth + 1)?;
     expansion.target = Some(target);
     Ok(expansion)

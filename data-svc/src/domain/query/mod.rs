@@ -27,12 +27,13 @@ use time::OffsetDateTime;
 
 pub use self::{
     cursor::{CursorKey, CursorState},
-    expand::{ExpandNode, Expansion},
+    expand::{ExpandNode, Expansion, with_inputs},
     order::{Order, SortKey, is_never_null},
     parse::{for_get, from_body, from_list_request},
 };
 use super::{
     cell::Cell,
+    formula::Formula,
     policy::Grant,
     predicate::{ColumnRef, Predicate},
     schema::{Schema, Storage},
@@ -102,6 +103,8 @@ pub struct Plan {
     /// What to answer, in that order: `id` first, then the declaration's order. For `distinct` the
     /// chosen columns alone.
     pub columns: Vec<ColumnRef>,
+    /// What to compute.
+    pub formulas: Vec<Arc<Formula>>,
     /// References to replace.
     pub expand: Vec<Expansion>,
     /// Whether to count all rows that fit.
@@ -119,6 +122,8 @@ pub struct Projection {
     pub grant: Arc<Grant>,
     /// What to answer; `id` first.
     pub columns: Vec<ColumnRef>,
+    /// What to compute.
+    pub formulas: Vec<Arc<Formula>>,
     /// References to replace.
     pub expand: Vec<Expansion>,
 }
@@ -144,6 +149,10 @@ pub fn plan(
     let rows = filter(&query, &grant, access)?;
     let mut columns = expand::columns(&grant, query.select.as_deref(), &query.expand)?;
     let is_distinct = query.distinct && chooses_distinct(&query, &grant, &mut columns)?;
+    let formulas = match is_distinct {
+        true => Vec::new(),
+        false => expand::formulas(&grant, query.select.as_deref()),
+    };
     let chosen = is_distinct.then_some(columns.as_slice());
     let requested = order::resolve(query.order.as_deref(), &grant, chosen)?;
     let (order, after) = match position {
@@ -168,6 +177,7 @@ pub fn plan(
         distinct: is_distinct,
         cursor_state: CursorState::new(&query, object, &order, access, cursor_key),
         columns,
+        formulas,
         order,
         grant,
     })
@@ -185,9 +195,16 @@ pub fn project(
 ) -> Result<Projection> {
     Ok(Projection {
         columns: expand::columns(grant, select, expand)?,
+        formulas: expand::formulas(grant, select),
         expand: expand::resolve(expand, grant, access)?,
         grant: Arc::clone(grant),
     })
+}
+
+/// The formulas that a caller with that grant may read.
+#[must_use]
+pub fn readable_formulas(grant: &Grant) -> Vec<Arc<Formula>> {
+    expand::formulas(grant, None)
 }
 
 /// Resolves one filter on its own, for callers that bring a grant: the grant's row predicate is
@@ -200,11 +217,18 @@ pub fn predicate(filter: &Json, grant: &Arc<Grant>, access: &dyn Access) -> Resu
 }
 
 impl Plan {
-    /// What to read: the columns to answer, then the order columns that are not among them. Only
-    /// the first [`Plan::columns`]`.len()` belong into the answer; the others make the cursor.
+    /// What an answer is made of: the columns to answer, then the inputs of formulas that are not
+    /// among them.
+    #[must_use]
+    pub fn answer_columns(&self) -> Vec<ColumnRef> {
+        with_inputs(&self.grant, &self.columns, &self.formulas)
+    }
+
+    /// What to read: the columns that the answer is made of, then the order columns that are not
+    /// among them. Only the first [`Plan::columns`]`.len()` belong into the answer as they are.
     #[must_use]
     pub fn fetch_columns(&self) -> Vec<ColumnRef> {
-        let mut columns = self.columns.clone();
+        let mut columns = self.answer_columns();
         for order in &self.order {
             if !columns.contains(&order.column) {
                 columns.push(order.column.clone());

@@ -4,7 +4,10 @@ use metadata::Field;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::domain::cell;
+use crate::domain::{
+    cell,
+    expression::{self, Speaker},
+};
 
 /// The moment and the person that defaults may refer to.
 #[derive(Debug, Clone)]
@@ -13,6 +16,8 @@ pub struct Scope {
     pub now: OffsetDateTime,
     /// Who writes; `None` for the system.
     pub user_id: Option<String>,
+    /// Who writes and when, for expressions.
+    pub speaker: Speaker,
 }
 
 /// The default of a field, as JSON that is then checked like any value. `None` when it has none.
@@ -31,8 +36,7 @@ pub fn value(field: &Field, scope: &Scope) -> Option<Value> {
         .map(|option| Value::String(option.value.clone()))
 }
 
-/// A literal, a token, or one of the few expressions that stand for a moment or the writer. `None`
-/// for any other expression.
+/// A literal, a token, or an expression. `None` for an expression that has no value.
 #[must_use]
 pub fn evaluate(declared: &Value, scope: &Scope) -> Option<Value> {
     let source = match declared {
@@ -50,16 +54,24 @@ pub fn evaluate(declared: &Value, scope: &Scope) -> Option<Value> {
         "current_user" | "os.user.id" | "current_user.id" | "user.id" => {
             scope.user_id.clone().map(Value::String)
         }
-        literal => serde_json::from_str(literal).ok(),
+        source => {
+            let program = expression::program(source)?;
+            program.evaluate(&scope.speaker.scope()).ok()
+        }
     }
 }
 
 /// Whether [`value`] can evaluate this default; others are reported when the package is loaded.
 #[must_use]
 pub fn is_supported(declared: &Value) -> bool {
-    let scope = Scope {
-        now: OffsetDateTime::UNIX_EPOCH,
-        user_id: Some(String::new()),
-    };
-    evaluate(declared, &scope).is_some()
+    let source = declared
+        .as_object()
+        .filter(|envelope| envelope.contains_key("dialect"))
+        .map(|envelope| envelope.get("source").and_then(Value::as_str));
+    match source {
+        None => true,
+        Some(None) => false,
+        Some(Some("NOW()" | "TODAY()" | "current_user")) => true,
+        Some(Some(source)) => expression::program(source).is_some(),
+    }
 }

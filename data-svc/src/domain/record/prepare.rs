@@ -220,7 +220,8 @@ pub fn check_required(schema: &Schema, cells: &Cells, problems: &mut Vec<FieldVi
     }
 }
 
-fn is_blank(column: &Column, cell: &Cell) -> bool {
+/// Whether a cell holds nothing that a person would call a value.
+pub(super) fn is_blank(column: &Column, cell: &Cell) -> bool {
     match cell {
         Cell::Null => true,
         Cell::Text(text) => text.trim().is_empty(),

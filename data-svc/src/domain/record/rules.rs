@@ -1,29 +1,109 @@
-//! Validation rules that need no expressions: `format` and `state_machine` (spec/metadata.md §7),
-//! and the `pattern` of text fields. Rules over expressions are reported when a package is
-//! installed (`registry/coverage.rs`).
+//! Validation rules (spec/metadata.md §7), the `pattern` of text fields, and the conditions under
+//! which fields are required or read-only.
 //!
 //! Invariant: a rule that cannot be checked does not let a write pass.
 
-use std::sync::LazyLock;
+use std::{cell::OnceCell, sync::LazyLock};
 
 use mesh::FieldViolation;
 use metadata::{Rule, Severity, Validation};
 use regex::{Regex, RegexBuilder};
+use serde_json::Value;
 
-use super::text;
-use crate::domain::{cell::Cell, schema::Schema};
+use super::{prepare::Cells, text};
+use crate::domain::{
+    cell::Cell,
+    expression::{self, Speaker},
+    schema::Schema,
+};
 
 /// Longest pattern, and largest compiled one, in bytes.
 const PATTERN_MAX: usize = 1024;
 const PROGRAM_MAX: usize = 1 << 20;
 
-/// Checks the rules on a row as it is to be; `before` is the row as it is, on an update.
-pub fn check(
+/// A row before and after a write, and who writes.
+pub struct States<'s> {
+    /// The row as it is; none for a new one.
+    pub before: Option<&'s [Cell]>,
+    /// The row as it is to be.
+    pub after: &'s [Cell],
+    /// For whom and when conditions are evaluated.
+    pub speaker: &'s Speaker,
+}
+
+/// The records of [`States`] as expressions see them; made at most once for a write.
+struct Records {
+    before: Value,
+    after: Value,
+}
+
+impl Records {
+    fn of(schema: &Schema, states: &States<'_>) -> Self {
+        let before = states.before.map(|cells| expression::record(schema, cells));
+        Self {
+            before: before.unwrap_or_default(),
+            after: expression::record(schema, states.after),
+        }
+    }
+}
+
+/// Whether a condition holds; none when it cannot be evaluated.
+fn holds(source: &str, records: &Records, speaker: &Speaker) -> Option<bool> {
+    let scope = speaker
+        .scope()
+        .record(&records.after)
+        .previous(&records.before);
+    expression::program(source)?.holds(&scope).ok()
+}
+
+/// Notes fields that a condition makes required and that are blank.
+pub fn check_required_when(
     schema: &Schema,
-    before: Option<&[Cell]>,
-    after: &[Cell],
+    states: &States<'_>,
     problems: &mut Vec<FieldViolation>,
 ) {
+    let mut records = None;
+    for (column, cell) in schema.columns.iter().zip(states.after) {
+        let field = &column.field;
+        let Some(condition) = &field.required_when else {
+            continue;
+        };
+        if !super::prepare::is_blank(column, cell)
+            || problems.iter().any(|problem| problem.field == field.name)
+        {
+            continue;
+        }
+        let records = records.get_or_insert_with(|| Records::of(schema, states));
+        // What cannot be evaluated does not let a write pass.
+        if holds(condition, records, states.speaker) != Some(false) {
+            super::normalize::Problems::new(field, problems).add("required", "is required");
+        }
+    }
+}
+
+/// Drops values of fields that a condition makes read-only, as those of read-only fields are.
+pub fn drop_readonly(schema: &Schema, before: &[Cell], cells: &mut Cells, speaker: &Speaker) {
+    let mut records = None;
+    for (position, column) in schema.columns.iter().enumerate() {
+        let Some(condition) = &column.field.readonly_when else {
+            continue;
+        };
+        if cells.0[position].is_none() {
+            continue;
+        }
+        let records = records.get_or_insert_with(|| Records {
+            before: expression::record(schema, before),
+            after: expression::record(schema, before),
+        });
+        if holds(condition, records, speaker) != Some(false) {
+            cells.0[position] = None;
+        }
+    }
+}
+
+/// Checks the rules on a row as it is to be.
+pub fn check(schema: &Schema, states: &States<'_>, problems: &mut Vec<FieldViolation>) {
+    let States { before, after, .. } = *states;
     for column in &schema.columns {
         let Some(pattern) = &column.field.pattern else {
             continue;
@@ -43,7 +123,11 @@ pub fn check(
             ));
         }
     }
-    for rule in &schema.object.validations {
+    let records = OnceCell::new();
+    let records = || records.get_or_init(|| Records::of(schema, states));
+    let mut rules: Vec<&Validation> = schema.object.validations.iter().collect();
+    rules.sort_by_key(|rule| rule.priority);
+    for rule in rules {
         let applies = if before.is_some() {
             rule.on_update
         } else {
@@ -53,8 +137,10 @@ pub fn check(
         if !rule.active || !applies || rule.severity != Severity::Error {
             continue;
         }
-        if let Some(field) = violated(schema, rule, before, after) {
-            problems.push(FieldViolation::new(field, "rule_violation", &rule.message));
+        if let Some(field) = violated(schema, rule, states, &records) {
+            let mut problem = FieldViolation::new(field, "rule_violation", &rule.message);
+            problem.rule = Some(rule.name.clone());
+            problems.push(problem);
         }
     }
 }
@@ -62,10 +148,11 @@ pub fn check(
 /// The field that the rule finds at fault.
 fn violated<'r>(
     schema: &Schema,
-    rule: &'r Validation,
-    before: Option<&[Cell]>,
-    after: &[Cell],
-) -> Option<&'r str> {
+    rule: &Validation,
+    states: &States<'_>,
+    records: &dyn Fn() -> &'r Records,
+) -> Option<String> {
+    let States { before, after, .. } = *states;
     let text = |row: &[Cell], field: &str| -> Option<String> {
         let cell = &row[schema.position(field)?];
         match cell {
@@ -87,7 +174,7 @@ fn violated<'r>(
                 && format
                     .as_ref()
                     .is_none_or(|format| has_format(format, &value));
-            (!fits).then_some(field.as_str())
+            (!fits).then(|| field.clone())
         }
         Rule::StateMachine {
             field,
@@ -107,13 +194,42 @@ fn violated<'r>(
                             .is_some_and(|states| states.contains(&to))
                 }
             };
-            (!allowed).then_some(field.as_str())
+            (!allowed).then(|| field.clone())
         }
-        Rule::Script { .. }
-        | Rule::CrossField { .. }
-        | Rule::JsonSchema { .. }
-        | Rule::Conditional { .. } => None,
+        // True means invalid, and so does what cannot be evaluated.
+        Rule::Script { condition } => {
+            let invalid = holds(condition, records(), states.speaker) != Some(false);
+            invalid.then(|| first_field(schema, condition))
+        }
+        Rule::CrossField { fields, condition } => {
+            let invalid = holds(condition, records(), states.speaker) != Some(false);
+            let field = fields.first().cloned();
+            invalid.then(|| field.unwrap_or_else(|| first_field(schema, condition)))
+        }
+        Rule::Conditional {
+            when,
+            then,
+            otherwise,
+        } => match holds(when, records(), states.speaker) {
+            Some(true) => violated(schema, then, states, records),
+            Some(false) => violated(schema, otherwise.as_deref()?, states, records),
+            None => Some(first_field(schema, when)),
+        },
+        Rule::JsonSchema { .. } => None,
     }
+}
+
+/// The field to name for a condition: the first that it reads.
+fn first_field(schema: &Schema, condition: &str) -> String {
+    let program = expression::program(condition);
+    let fields = program
+        .as_ref()
+        .map(|program| program.references().fields());
+    let known = fields
+        .into_iter()
+        .flatten()
+        .find(|field| schema.field(field).is_some());
+    known.unwrap_or_default().to_owned()
 }
 
 fn has_format(format: &str, value: &str) -> bool {
@@ -157,9 +273,20 @@ pub fn is_supported(rule: &Rule) -> bool {
                 })
         }
         Rule::StateMachine { .. } => true,
-        Rule::Script { .. }
-        | Rule::CrossField { .. }
-        | Rule::JsonSchema { .. }
-        | Rule::Conditional { .. } => false,
+        Rule::Script { condition } | Rule::CrossField { condition, .. } => {
+            expression::program(condition).is_some()
+        }
+        Rule::Conditional {
+            when,
+            then,
+            otherwise,
+        } => {
+            expression::program(when).is_some()
+                && is_supported(&then.rule)
+                && otherwise
+                    .as_ref()
+                    .is_none_or(|other| is_supported(&other.rule))
+        }
+        Rule::JsonSchema { .. } => false,
     }
 }
