@@ -15,8 +15,10 @@ use crate::{
 };
 
 const PRELUDE: &str = include_str!("prelude.js");
-/// Stack of scripts: within the 8 MiB of a main thread, and enough for some thousand frames.
+/// Stack of scripts: enough for some thousand frames.
 const STACK: usize = 1 << 20;
+/// Stack of the thread they run on: what the engine uses beyond its own count is far from the end.
+pub(super) const THREAD_STACK: usize = 8 * STACK;
 /// Longest message and most lines of stack that are told of an error.
 const MESSAGE_MAX: usize = 8 << 10;
 const STACK_LINES_MAX: usize = 20;

@@ -12,6 +12,7 @@ use std::{
     io::{self, Stdin, Stdout},
     process::ExitCode,
     rc::Rc,
+    thread,
 };
 
 use serde_json::value::RawValue;
@@ -53,7 +54,19 @@ pub fn run_if_worker() -> Option<ExitCode> {
     })
 }
 
+/// Serves on a thread of its own, since the stack that scripts may use must be there whatever the
+/// stack of the main thread is.
 fn serve() -> io::Result<()> {
+    let serving = thread::Builder::new()
+        .name("engine".to_owned())
+        .stack_size(engine::THREAD_STACK)
+        .spawn(serve_here)?;
+    serving
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))
+}
+
+fn serve_here() -> io::Result<()> {
     let watchdog = confine::Watchdog::start()?;
     confine::confine()?;
     let port = Rc::new(RefCell::new(Port {
