@@ -238,6 +238,20 @@ async fn results_and_calls_are_bounded() {
         .run(&huge, &input(json!({})), small, &Desk::default())
         .await;
     assert_eq!(thrown(outcome).code.as_deref(), Some("REQUEST_TOO_LARGE"));
+    let heap = action(
+        "const s = 'x'.repeat(5e5); const all = []; for (let i = 0; i < 20; i++) all.push(ctx.api.object('t').delete(s)); await Promise.all(all)",
+    );
+    let narrow = Limits {
+        memory: 8 << 20,
+        output: 1 << 20,
+        ..limits()
+    };
+    let outcome = pool
+        .run(&heap, &input(json!({})), narrow, &Desk::default())
+        .await;
+    assert_eq!(thrown(outcome).code.as_deref(), Some("REQUEST_TOO_LARGE"));
+    let proxy = "ctx.input = new Proxy({}, { ownKeys() { throw new Error('mine') } })";
+    assert_eq!(thrown(run(&pool, proxy).await).message, "mine");
     // Many calls at once are answered in order.
     let many = "return await Promise.all(Array.from({ length: 300 }, (_, i) => ctx.api.object('t').insert({ i }))).then(all => all.every((one, i) => one.i === i))";
     assert_eq!(value(run(&pool, many).await), json!(true));
@@ -247,7 +261,7 @@ async fn results_and_calls_are_bounded() {
 async fn a_host_that_does_not_answer_costs_the_wall_time() {
     let pool = pool().await;
     let short = Limits {
-        wall: Duration::from_millis(300),
+        wall: Duration::from_secs(2),
         ..limits()
     };
     let script = action("console.log('before'); await ctx.api.object('t').find()");
@@ -255,6 +269,17 @@ async fn a_host_that_does_not_answer_costs_the_wall_time() {
     let failed = pool.run(&script, &context, short, &host).await.unwrap_err();
     assert_eq!(failed.kind, ScriptErrorKind::Timeout(TimeLimit::Wall));
     assert_eq!(failed.log.len(), 1);
+    let endless = Limits {
+        cpu: Duration::from_secs(3600),
+        ..short
+    };
+    let outcome = pool
+        .run(&action("for (;;) {}"), &context, endless, &host)
+        .await;
+    assert_eq!(
+        outcome.unwrap_err().kind,
+        ScriptErrorKind::Timeout(TimeLimit::Wall)
+    );
     assert_eq!(value(run(&pool, "return 1").await), json!(1));
 }
 
@@ -409,14 +434,14 @@ async fn a_worker_holds_no_environment_and_no_files() {
     let pid = workers()[0];
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
     assert_eq!(String::from_utf8_lossy(&environment), "TZ=UTC\0");
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let taken = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     for name in [
         "Max open files",
         "Max processes",
         "Max file size",
         "Max core file size",
     ] {
-        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        let line = taken.lines().find(|line| line.starts_with(name)).unwrap();
         assert_eq!(
             line.split_whitespace().nth(name.split(' ').count()),
             Some("0"),
@@ -431,12 +456,7 @@ async fn a_worker_holds_no_environment_and_no_files() {
     assert_eq!(of("NoNewPrivs:").as_deref(), Some("1"));
     assert_eq!(of("Seccomp:").as_deref(), Some("2"));
     let outcome = pool
-        .run(
-            &action("return 1"),
-            &input(Value::Null),
-            Limits::HOOK,
-            &NoHost,
-        )
+        .run(&action("return 1"), &input(Value::Null), limits(), &NoHost)
         .await;
     assert_eq!(value(outcome), json!(1));
 }

@@ -144,10 +144,18 @@ impl<'js> Run<'js, '_> {
         let made = (|| {
             let native = Object::new(ctx.clone())?;
             let calls = Rc::clone(&self.calls);
+            let most = self.job.limits.memory.max(self.job.limits.output);
             native.set(
                 "send",
                 Function::new(ctx.clone(), move |call: String| {
-                    calls.borrow_mut().push_back(call);
+                    let mut calls = calls.borrow_mut();
+                    // What waits is outside of the memory that the engine counts.
+                    let waiting: usize = calls.iter().map(String::len).sum();
+                    let fits = waiting + call.len() <= most;
+                    if fits {
+                        calls.push_back(call);
+                    }
+                    fits
                 }),
             )?;
             let port = Rc::clone(self.port);

@@ -76,9 +76,9 @@
       if (message.length > config.limits.output) {
         throw failure("REQUEST_TOO_LARGE", "the arguments of the call are too long");
       }
+      if (!native.send(message)) throw failure("REQUEST_TOO_LARGE", "too much is waiting to be sent; await calls");
       waiting[sent] = { resolve, reject };
       sent += 1;
-      native.send(message);
     });
   }
 
