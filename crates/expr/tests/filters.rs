@@ -102,6 +102,17 @@ fn predicates_become_trees_over_fields_and_values() {
                 value: text("x"),
             },
         ),
+        (
+            "current_user.id in record.members",
+            Predicate::Includes {
+                path: path("members"),
+                value: text("u1"),
+            },
+        ),
+        (
+            "current_user.roles.exists(r, r == 'sales') && a == null",
+            Predicate::IsNull { path: path("a") },
+        ),
         ("1 == 1", Predicate::True),
         ("1 = 1", Predicate::True),
         (
@@ -138,6 +149,8 @@ fn an_attribute_the_user_lacks_opens_nothing() {
         "region == current_user.region",
         "name.startsWith(current_user.region)",
         "team in current_user.teams",
+        "current_user.nothing in record.teams",
+        "!(current_user.region in record.teams)",
         "!(team in current_user.teams)",
         "owner == current_user.nothing",
         "owner IN (current_user.nothing)",
@@ -157,7 +170,8 @@ fn what_a_database_cannot_answer_is_refused() {
         "amount > 1 ? true : false",
         "tags.exists(t, t == 'a')",
         "stage in ['a', null]",
-        "'a' in tags",
+        "null in tags",
+        "name in tags",
         "previous.stage == stage",
         "a < null",
         "record == null",
@@ -198,6 +212,10 @@ fn predicate() -> impl Strategy<Value = String> {
             "n != null",
             "has(record.d)",
             "1 == 1",
+            "'a' in record.m",
+            "m.contains('ab')",
+            "!('' in m)",
+            "current_user.id in m",
             "t == current_user.id",
             "t in current_user.roles",
             "'b' in current_user.roles",
@@ -229,7 +247,14 @@ fn row() -> impl Strategy<Value = Value> {
         json!("2026-11-25"),
         json!("2026-11-27"),
     ]);
-    (number, text, flag, day).prop_map(|(n, t, b, d)| json!({"n": n, "t": t, "b": b, "d": d}))
+    let several = prop::sample::select(vec![
+        json!(null),
+        json!([]),
+        json!(["a"]),
+        json!(["", "ab"]),
+    ]);
+    (number, text, flag, day, several)
+        .prop_map(|(n, t, b, d, m)| json!({"n": n, "t": t, "b": b, "d": d, "m": m}))
 }
 
 proptest! {

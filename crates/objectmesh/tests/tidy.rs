@@ -12,21 +12,22 @@ const LINES_MAX: usize = 600;
 const LONG_FILES: [&str; 0] = [];
 
 /// Which of our crates each crate may use; a service never uses another service.
-const GRAPH: [(&str, &[&str]); 10] = [
+const GRAPH: [(&str, &[&str]); 11] = [
     ("proto", &[]),
     ("metadata", &[]),
     ("expr", &[]),
+    ("script", &[]),
     ("mesh", &["proto", "metadata"]),
     ("gateway", &["proto", "metadata", "mesh"]),
     ("auth-svc", &["proto", "metadata", "mesh"]),
-    ("data-svc", &["proto", "metadata", "expr", "mesh"]),
-    ("flow-svc", &["proto", "metadata", "expr", "mesh"]),
+    ("data-svc", &["proto", "metadata", "expr", "script", "mesh"]),
+    ("flow-svc", &["proto", "metadata", "expr", "script", "mesh"]),
     ("ai-svc", &["proto", "metadata", "mesh"]),
     (
         "objectmesh",
         &[
-            "proto", "metadata", "expr", "mesh", "gateway", "auth-svc", "data-svc", "flow-svc",
-            "ai-svc",
+            "proto", "metadata", "expr", "script", "mesh", "gateway", "auth-svc", "data-svc",
+            "flow-svc", "ai-svc",
         ],
     ),
 ];

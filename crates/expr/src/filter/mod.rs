@@ -14,6 +14,8 @@
 //! - `==` and `!=` are never unknown: on a null field `==` is false and `!=` is true
 //!   (`f IS NOT NULL AND f = ?`, `f IS NULL OR f <> ?`).
 //! - `in` is false on a null field.
+//! - A value that does not fit the column's type has no order with it, and equals nothing: the one who
+//!   knows the columns makes a comparison by order [`Predicate::Unknown`] and `==` false.
 //! - [`Predicate::Unknown`] is `NULL`: an attribute of the user that is missing or empty. It makes no
 //!   row visible, neither by itself nor negated.
 
@@ -50,6 +52,7 @@ enum Tree {
     Not(Box<Tree>),
     Compare(Vec<String>, Comparison, Node),
     In(Vec<String>, Node),
+    Includes(Vec<String>, Node),
     Text(TextTest, Vec<String>, Node),
     IsNull(Vec<String>),
 }
@@ -97,7 +100,14 @@ pub enum Predicate {
         /// The values; none is null.
         values: Vec<Operand>,
     },
-    /// A test of a text.
+    /// A field of several values, one of which is this; false where the field is null.
+    Includes {
+        /// The field.
+        path: Vec<String>,
+        /// The value; not null.
+        value: Operand,
+    },
+    /// A test of a text; `Contains` on a field of several values is [`Predicate::Includes`].
     Text {
         /// The field.
         path: Vec<String>,
@@ -195,11 +205,28 @@ impl Filter {
 
 /// Whether anything below reads the record.
 fn reads_record(node: &Node) -> bool {
-    match path(node) {
-        Some(names) => below_record(&names).is_some() || names.first() == Some(&"previous"),
-        // A variable of a loop is taken for a field: refused rather than misread.
-        None => node.children().into_iter().any(reads_record),
+    reads(node, &mut Vec::new())
+}
+
+fn reads<'n>(node: &'n Node, variables: &mut Vec<&'n str>) -> bool {
+    if let Some(names) = path(node) {
+        let is_variable = names.first().is_some_and(|root| variables.contains(root));
+        let is_previous = names.first() == Some(&"previous");
+        return !is_variable && (is_previous || below_record(&names).is_some());
     }
+    if let Kind::Loop(inner) = &node.kind {
+        if reads(&inner.range, variables) {
+            return true;
+        }
+        variables.push(&inner.variable);
+        let mut parts = inner.condition.iter().chain([&inner.body]);
+        let found = parts.any(|part| reads(part, variables));
+        variables.pop();
+        return found;
+    }
+    node.children()
+        .into_iter()
+        .any(|child| reads(child, variables))
 }
 
 /// The field that a node reads, if it is just that.
@@ -261,6 +288,12 @@ fn translate(node: &Node) -> Result<Tree, &Node> {
             }
         }
         Kind::In(item, list) => {
+            if let Some(field) = field(list)
+                && !reads_record(item)
+                && !is_null(item)
+            {
+                return Ok(Tree::Includes(field, item.as_ref().clone()));
+            }
             let field = field(item).ok_or(node)?;
             let has_null = matches!(&list.kind, Kind::List(items) if items.iter().any(is_null));
             if reads_record(list) || has_null {
@@ -311,19 +344,14 @@ fn bind(tree: &Tree, scope: &Scope<'_>) -> Predicate {
             Predicate::Unknown => Predicate::Unknown,
             other => Predicate::Not(Box::new(other)),
         },
-        Tree::Compare(path, comparison, node) => {
-            let value = evaluate_node(node, scope)
-                .ok()
-                .filter(|value| !blank(value, node));
-            match value.and_then(Operand::from_value) {
-                Some(value) => Predicate::Compare {
-                    path: path.clone(),
-                    comparison: *comparison,
-                    value,
-                },
-                None => Predicate::Unknown,
-            }
-        }
+        Tree::Compare(path, comparison, node) => match operand(node, scope) {
+            Some(value) => Predicate::Compare {
+                path: path.clone(),
+                comparison: *comparison,
+                value,
+            },
+            None => Predicate::Unknown,
+        },
         Tree::In(path, node) => {
             let items = evaluate_node(node, scope)
                 .ok()
@@ -345,6 +373,13 @@ fn bind(tree: &Tree, scope: &Scope<'_>) -> Predicate {
                 _ => Predicate::Unknown,
             }
         }
+        Tree::Includes(path, node) => match operand(node, scope) {
+            Some(value) => Predicate::Includes {
+                path: path.clone(),
+                value,
+            },
+            None => Predicate::Unknown,
+        },
         Tree::Text(test, path, node) => match evaluate_node(node, scope) {
             Ok(Val::Text(part)) if !blank(&Val::Text(part.clone()), node) => Predicate::Text {
                 path: path.clone(),
@@ -355,6 +390,15 @@ fn bind(tree: &Tree, scope: &Scope<'_>) -> Predicate {
         },
         Tree::IsNull(path) => Predicate::IsNull { path: path.clone() },
     }
+}
+
+/// The value to compare with, unless it is missing or no scalar.
+fn operand(node: &Node, scope: &Scope<'_>) -> Option<Operand> {
+    let value = evaluate_node(node, scope).ok()?;
+    if blank(&value, node) {
+        return None;
+    }
+    Operand::from_value(value)
 }
 
 /// Whether a value is missing: null, or an empty text that nobody wrote into the predicate.
@@ -390,7 +434,23 @@ impl Predicate {
                 let equals = |value: &Operand| value.with(|value| value::equal(&found, value));
                 Some(values.iter().any(equals))
             }
+            Predicate::Includes { path, value } => {
+                let found = find(record, path);
+                let items = match found {
+                    Val::Null => return Some(false),
+                    found => found.items()?,
+                };
+                Some(
+                    items
+                        .iter()
+                        .any(|item| value.with(|value| value::equal(item, value))),
+                )
+            }
             Predicate::Text { path, test, part } => match find(record, path) {
+                list @ Val::Json(Value::Array(_)) if *test == TextTest::Contains => {
+                    let part = Val::text(part.clone());
+                    Some(list.items()?.iter().any(|item| value::equal(item, &part)))
+                }
                 Val::Text(text) => Some(match test {
                     TextTest::StartsWith => text.starts_with(part),
                     TextTest::EndsWith => text.ends_with(part),
