@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    error::EvalErrorKind,
+    error::{CompileError, EvalErrorKind},
+    program::Program,
     scope::Scope,
     slot::{Slot, names},
     value::to_text,
@@ -132,6 +133,53 @@ impl Interpolation {
             ),
             other => other.clone(),
         })
+    }
+}
+
+impl Program {
+    /// Compiles a condition of a flow: CEL, or the older form with placeholders for values,
+    /// `{status} == "open"` and `'{status}' == 'open'`, which become names of the expression. No value
+    /// is ever put into the text of an expression.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::compile`].
+    pub fn compile_condition(source: &str) -> Result<Program, CompileError> {
+        let mut rewritten = String::new();
+        let mut rest = source;
+        while let Some(open) = rest.find('{') {
+            let (before, from) = rest.split_at(open);
+            let path = braced(from, "{{", "}}")
+                .or_else(|| braced(from, "{", "}"))
+                .filter(|(slot, _)| names(&slot.source).is_some());
+            let Some((slot, written)) = path else {
+                rewritten.push_str(before);
+                rewritten.push('{');
+                rest = &from[1..];
+                continue;
+            };
+            let after = &from[written.len()..];
+            let quote = before.chars().last().filter(|c| matches!(c, '\'' | '"'));
+            match quote
+                .and_then(|quote| Some((before.strip_suffix(quote)?, after.strip_prefix(quote)?)))
+            {
+                Some((before, after)) => {
+                    rewritten.push_str(before);
+                    rewritten.push_str(&format!("string({})", slot.source));
+                    rest = after;
+                }
+                None => {
+                    rewritten.push_str(before);
+                    rewritten.push_str(&slot.source);
+                    rest = after;
+                }
+            }
+        }
+        if rewritten.is_empty() {
+            return Program::compile(source);
+        }
+        rewritten.push_str(rest);
+        Program::compile(&rewritten)
     }
 }
 

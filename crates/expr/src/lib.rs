@@ -24,6 +24,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Conditions of flows go through [`Program::compile_condition`], which also reads the older form with
+//! placeholders; their values through [`Interpolation`]; texts of mails and titles through [`Template`].
+//!
 //! # What differs from plain CEL, and why
 //!
 //! The parser is that of the `cel` crate; evaluation is ours, because people write formulas over rows

@@ -278,6 +278,7 @@ proptest! {
             let scope = Scope::new(datetime!(2026-11-25 14:30 UTC));
             let _ = filter.bind(&scope).matches(&json!({"a": 1}));
         }
+        let _ = expr::Program::compile_condition(&source);
         let _ = expr::Template::compile(&source);
         let _ = expr::Interpolation::compile(&source).resolve(&Scope::new(datetime!(2026-11-25 14:30 UTC)));
         let _ = expr::Cron::parse(&source, None);

@@ -1,7 +1,7 @@
 //! Templates, placeholders and schedules.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use expr::{Cron, CronError, Escape, Interpolation, Scope, Template};
+use expr::{Cron, CronError, Escape, Interpolation, Program, Scope, Template};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, macros::datetime};
 
@@ -116,6 +116,29 @@ fn one_placeholder_alone_keeps_its_type() {
         json!({"filter": {"id": "Acme", "n": 3}, "list": [2, null]})
     );
     assert!(!Interpolation::compile("a > 3").has_placeholders());
+}
+
+#[test]
+fn conditions_with_placeholders_are_expressions() {
+    let record = json!({"status": "open", "amount": 5, "injected": "x' || 'a' == 'a"});
+    let user = json!({"id": "u1"});
+    let scope = Scope::new(datetime!(2026-11-25 14:30 UTC))
+        .record(&record)
+        .user(&user);
+    for (source, expected) in [
+        ("{status} == 'open'", true),
+        ("'{record.status}' == \"open\" && {amount} > 3", true),
+        ("{{amount}} < 3", false),
+        ("{$User.Id} == 'u1'", true),
+        ("'{injected}' == 'x'", false),
+        ("'{nothing}' == ''", true),
+        ("status == 'open' && {'a': 1}.a == 1", true),
+        ("status in ['open'] || amount > 9", true),
+    ] {
+        let program = Program::compile_condition(source).unwrap();
+        assert_eq!(program.holds(&scope), Ok(expected), "{source}");
+    }
+    assert!(Program::compile_condition("{status} ==").is_err());
 }
 
 fn times(

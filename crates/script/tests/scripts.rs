@@ -458,6 +458,18 @@ async fn the_log_is_kept_within_bounds_and_in_failure() {
     assert!(outcome.log.iter().all(|line| line.text.len() <= 4096));
 }
 
+/// Runs are awaited within requests, which move between threads.
+#[tokio::test]
+async fn a_run_may_move_between_threads() {
+    fn movable<F: Send>(future: F) -> F {
+        future
+    }
+    let pool = pool().await;
+    let (script, context, host) = (action("return 1"), input(json!({})), Desk::default());
+    let outcome = movable(pool.run(&script, &context, limits(), &host)).await;
+    assert_eq!(value(outcome), json!(1));
+}
+
 /// The hooks of the real artifacts, run as they are.
 #[tokio::test]
 async fn the_hooks_of_the_artifacts_run() {
