@@ -39,9 +39,21 @@ pub struct Config {
     pub fallback_permission_set: Option<String>,
     /// The database.
     pub db: DbSection,
+    /// The sandbox for scripts.
+    pub scripts: ScriptSection,
     /// The mesh secret; from the section `mesh`, so not read here.
     #[serde(skip)]
     pub mesh_secret: Secret,
+}
+
+/// Section `data.scripts`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptSection {
+    /// The program that is started as a worker; empty for this program.
+    pub program: String,
+    /// How many scripts run at once.
+    pub workers: usize,
 }
 
 /// Section `data.db`.

@@ -32,8 +32,16 @@ enum Command {
     Validate(Validate),
 }
 
+fn main() -> ExitCode {
+    // First of all: the workers of scripts are this program again.
+    if let Some(code) = script::worker::run_if_worker() {
+        return code;
+    }
+    start()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn start() -> ExitCode {
     let ended = run(Cli::parse()).await;
     telemetry::shut_down().await;
     match ended {

@@ -50,6 +50,18 @@ impl Speaker {
         }
     }
 
+    /// The user as expressions and scripts see them; null for the platform.
+    #[must_use]
+    pub fn user(&self) -> &Value {
+        &self.user
+    }
+
+    /// The organisation; null for the platform.
+    #[must_use]
+    pub fn organization(&self) -> &Value {
+        &self.organization
+    }
+
     /// A scope without a record.
     #[must_use]
     pub fn scope(&self) -> Scope<'_> {

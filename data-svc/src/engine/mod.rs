@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod expand;
+pub mod hooks;
 pub mod idempotency;
 pub mod introspect;
 pub mod metadata_references;
@@ -44,6 +45,8 @@ pub struct Engine {
     pub fallback_permission_set: Option<Arc<str>>,
     /// Signs cursors.
     pub cursor_key: Arc<CursorKey>,
+    /// The sandbox in which hooks run.
+    pub scripts: Arc<hooks::Scripts>,
 }
 
 /// What one call works with: one snapshot of the metadata, one principal, one moment.
@@ -61,6 +64,10 @@ pub struct Work {
     pub client_address: Option<String>,
     /// Program of the client, for the audit.
     pub user_agent: Option<String>,
+    /// How many hooks this work is nested in.
+    pub depth: u8,
+    /// Records that the transaction will have made before this work is applied: object and id.
+    pub making: Vec<(String, String)>,
 }
 
 /// A record as it goes out.
@@ -105,6 +112,8 @@ impl Engine {
             request_id: Arc::clone(&ctx.request_id),
             client_address: ctx.client_address.clone(),
             user_agent: ctx.user_agent.clone(),
+            depth: 0,
+            making: Vec::new(),
         })
     }
 
@@ -118,6 +127,8 @@ impl Engine {
             request_id: mesh::id::new().into(),
             client_address: None,
             user_agent: None,
+            depth: 0,
+            making: Vec::new(),
         }
     }
 }

@@ -61,10 +61,12 @@ impl Engine {
                 problems.push(prepare::reference_not_found(field, target, &ids[0]));
                 continue;
             };
-            let visible = match work.grant(target_schema, Operation::Read) {
+            let mut visible = match work.grant(target_schema, Operation::Read) {
                 Ok(grant) => self.existing(&grant, &ids).await?,
                 Err(_) => BTreeSet::new(),
             };
+            let making = work.making.iter().filter(|(object, _)| object == target);
+            visible.extend(making.map(|(_, id)| id.clone()));
             match ids.iter().find(|id| !visible.contains(*id)) {
                 Some(id) => problems.push(prepare::reference_not_found(field, target, id)),
                 None => locked.push((name.to_owned(), target.to_owned(), ids)),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use mesh::{
     Error, FieldViolation, Result,
     db::{DbError, Tx},
@@ -12,7 +12,9 @@ use mesh::{
 use metadata::{ApiMethod, FieldType};
 
 use super::{
-    Engine, Record, Work, malformed_first,
+    Engine, Record, Work,
+    hooks::Moment,
+    malformed_first,
     read::{record_json, record_not_found, version_of, write_formulas},
 };
 use crate::{
@@ -30,6 +32,7 @@ use crate::{
         },
         schema::Schema,
     },
+    registry::{Registry, hooks::HookEvent},
     store::write::{self, Change},
 };
 
@@ -53,6 +56,16 @@ pub(super) struct NewRow {
     pub(super) autonumbers: Vec<write::Autonumber>,
     /// References to check inside the transaction: (field, table, ids).
     pub(super) references: Vec<(String, String, Vec<String>)>,
+    /// What its hooks wrote.
+    pub(super) effects: Vec<Effect>,
+}
+
+/// A write that a hook made: applied in the transaction of the record that it was run for.
+pub(super) enum Effect {
+    Create(Box<NewRow>, Change),
+    /// With what the hooks of the changed record wrote.
+    Update(Box<write::Update>, Vec<Effect>, Change),
+    Delete(Box<write::Delete>, Vec<Effect>, Arc<Registry>, Change),
 }
 
 impl Engine {
@@ -93,6 +106,20 @@ impl Engine {
             ..
         } = prepare::payload(grant, body, writer)?;
         check_transfer(work, grant, &cells)?;
+        let id = id.unwrap_or_else(mesh::id::new);
+        let mut effects = Vec::new();
+        if problems.is_empty() {
+            let moment = Moment {
+                schema: &schema,
+                event: HookEvent::BeforeInsert,
+                id: &id,
+                before: None,
+                after: None,
+            };
+            self.before_hooks(work, &moment, &mut cells, &mut effects)
+                .await?;
+        }
+        let given = cells.clone();
         let scope = scope(work);
         prepare::apply_defaults(&schema, &mut cells, &scope, &mut problems);
         stamp_new(work, &schema, &mut cells, writer)?;
@@ -119,7 +146,6 @@ impl Engine {
             return Err(prepare::invalid(&schema, problems));
         }
         password::hash(&schema, &mut cells).await?;
-        let id = id.unwrap_or_else(mesh::id::new);
         cells.set(&schema, "id", Cell::Text(id.clone()));
         let cells: Vec<Cell> = cells
             .0
@@ -130,8 +156,18 @@ impl Engine {
         if !grant.check.matches(&schema, &cells) && !self.related_fits(grant, &cells).await? {
             return Err(not_allowed(&schema, "create a record like this"));
         }
+        let moment = Moment {
+            schema: &schema,
+            event: HookEvent::AfterInsert,
+            id: &id,
+            before: None,
+            after: Some(&cells),
+        };
+        self.after_hooks(work, &moment, &given, &mut effects)
+            .await?;
         let autonumbers = write::autonumbers(&schema, &cells, work.now);
         Ok(NewRow {
+            effects,
             schema,
             cells,
             id,
@@ -176,7 +212,9 @@ impl Engine {
             if payload.cells.0.iter().all(Option::is_none) && payload.problems.is_empty() {
                 return self.answer(work, &schema, &before);
             }
-            let (after, references) = self.prepare_update(work, &edit, &payload, &before).await?;
+            let prepared = self.prepare_update(work, &edit, &payload, id, &before);
+            let (after, references, effects) = prepared.await?;
+            let effects = Arc::new(effects);
             let change = Arc::new(Change::of(work, write::Action::Update));
             let job = Arc::new(write::Update {
                 schema: Arc::clone(&schema),
@@ -191,7 +229,8 @@ impl Engine {
                 .db
                 .write(move |tx| {
                     let (job, change) = (Arc::clone(&job), Arc::clone(&change));
-                    async move { apply_update(tx, &job, &change).await }.boxed()
+                    let effects = Arc::clone(&effects);
+                    async move { apply_update(tx, &job, &effects, &change).await }.boxed()
                 })
                 .await?;
             if let Some(after) = applied {
@@ -207,8 +246,9 @@ impl Engine {
         work: &Work,
         grant: &Grant,
         payload: &Payload,
+        id: &str,
         before: &[Cell],
-    ) -> Result<(Vec<Cell>, Vec<(String, String, Vec<String>)>)> {
+    ) -> Result<(Vec<Cell>, Vec<(String, String, Vec<String>)>, Vec<Effect>)> {
         let schema = &grant.schema;
         let mut cells = payload.cells.clone();
         let mut problems = payload.problems.clone();
@@ -227,6 +267,19 @@ impl Engine {
         {
             return Err(not_allowed(schema, "change the owner or the organisation"));
         }
+        let mut effects = Vec::new();
+        if problems.is_empty() {
+            let moment = Moment {
+                schema,
+                event: HookEvent::BeforeUpdate,
+                id,
+                before: Some(before),
+                after: None,
+            };
+            self.before_hooks(work, &moment, &mut cells, &mut effects)
+                .await?;
+        }
+        let given = cells.clone();
         prepare::check_required(schema, &cells, &mut problems);
         if writer(work) == Writer::Caller {
             let speaker = work.speaker();
@@ -263,7 +316,102 @@ impl Engine {
         if !grant.check.matches(schema, &after) && !self.related_fits(grant, &after).await? {
             return Err(not_allowed(schema, "change the record to this"));
         }
-        Ok((after, references))
+        let moment = Moment {
+            schema,
+            event: HookEvent::AfterUpdate,
+            id,
+            before: Some(before),
+            after: Some(&after),
+        };
+        self.after_hooks(work, &moment, &given, &mut effects)
+            .await?;
+        Ok((after, references, effects))
+    }
+
+    /// Makes a change ready that a hook asks for.
+    ///
+    /// # Errors
+    /// Those of [`Engine::update`].
+    pub(super) async fn prepare_change(
+        &self,
+        work: &Work,
+        object: &str,
+        id: &str,
+        data: &serde_json::Value,
+    ) -> Result<(write::Update, Vec<Effect>)> {
+        let edit = work.open(object, ApiMethod::Update, Operation::Edit)?;
+        let schema = Arc::clone(&edit.schema);
+        let body = Body::parse(data.to_string().as_bytes())?;
+        let payload = prepare::payload(&edit, body, writer(work))?;
+        let before = self
+            .reach(work, &edit, Operation::Edit, id, &schema.columns)
+            .await?;
+        let prepared = self.prepare_update(work, &edit, &payload, id, &before);
+        let (after, references, effects) = prepared.await?;
+        let job = write::Update {
+            rows: edit.rows.clone(),
+            id: id.to_owned(),
+            version: version_of(&schema.columns, &before),
+            before,
+            after,
+            references,
+            schema,
+        };
+        Ok((job, effects))
+    }
+
+    /// Makes a deletion ready that a hook asks for.
+    ///
+    /// # Errors
+    /// Those of [`Engine::delete`].
+    pub(super) async fn prepare_delete(
+        &self,
+        work: &Work,
+        object: &str,
+        id: &str,
+    ) -> Result<Effect> {
+        let grant = work.open(object, ApiMethod::Delete, Operation::Delete)?;
+        let columns = &grant.schema.columns;
+        let before = self
+            .reach(work, &grant, Operation::Delete, id, columns)
+            .await?;
+        let effects = self
+            .deletion_hooks(work, &grant.schema, id, &before)
+            .await?;
+        self.check_last_admin(work, &grant.schema, &before).await?;
+        let job = write::Delete {
+            version: version_of(columns, &before),
+            schema: grant.schema,
+            rows: grant.rows,
+            id: id.to_owned(),
+            before,
+        };
+        let change = Change::of(work, write::Action::Delete);
+        let registry = Arc::clone(&work.registry);
+        Ok(Effect::Delete(Box::new(job), effects, registry, change))
+    }
+
+    async fn deletion_hooks(
+        &self,
+        work: &Work,
+        schema: &Arc<Schema>,
+        id: &str,
+        before: &[Cell],
+    ) -> Result<Vec<Effect>> {
+        let mut effects = Vec::new();
+        for event in [HookEvent::BeforeDelete, HookEvent::AfterDelete] {
+            let moment = Moment {
+                schema,
+                event,
+                id,
+                before: Some(before),
+                after: None,
+            };
+            let input = Cells::none(schema);
+            self.after_hooks(work, &moment, &input, &mut effects)
+                .await?;
+        }
+        Ok(effects)
     }
 
     /// Deletes a record, and what hangs on it.
@@ -285,6 +433,8 @@ impl Engine {
                 .await?;
             self.check_version(work, &schema, &schema.columns, &before, id, token)?;
             self.check_last_admin(work, &schema, &before).await?;
+            let effects = self.deletion_hooks(work, &schema, id, &before).await?;
+            let effects = Arc::new(effects);
             let change = Arc::new(Change::of(work, write::Action::Delete));
             let registry = Arc::clone(&work.registry);
             let job = Arc::new(write::Delete {
@@ -299,8 +449,16 @@ impl Engine {
                 .write(move |tx| {
                     let (job, change, registry) =
                         (Arc::clone(&job), Arc::clone(&change), Arc::clone(&registry));
-                    async move { super::references::delete(tx, &registry, &job, &change).await }
-                        .boxed()
+                    let effects = Arc::clone(&effects);
+                    async move {
+                        let deleted =
+                            super::references::delete(tx, &registry, &job, &change).await?;
+                        if deleted {
+                            apply_effects(tx, &effects).await?;
+                        }
+                        Ok::<_, Error>(deleted)
+                    }
+                    .boxed()
                 })
                 .await?;
             if deleted {
@@ -445,13 +603,41 @@ pub(super) async fn apply_create(tx: &mut Tx, row: &NewRow, change: &Change) -> 
         .await
         .map_err(|error| constraint(error, &row.schema, &cells))?;
     write::trace(tx, change, &row.schema, &row.id, None, Some(&cells)).await?;
+    apply_effects(tx, &row.effects).await?;
     Ok(cells)
+}
+
+/// Applies what hooks wrote. One whose row moved meanwhile fails all of it.
+fn apply_effects<'t>(tx: &'t mut Tx, effects: &'t [Effect]) -> BoxFuture<'t, Result<()>> {
+    async move {
+        for effect in effects {
+            match effect {
+                Effect::Create(row, change) => {
+                    apply_create(tx, row, change).await?;
+                }
+                Effect::Update(job, effects, change) => {
+                    if apply_update(tx, job, effects, change).await?.is_none() {
+                        return Err(moved(&job.schema, &job.id));
+                    }
+                }
+                Effect::Delete(job, effects, registry, change) => {
+                    if !super::references::delete(tx, registry, job, change).await? {
+                        return Err(moved(&job.schema, &job.id));
+                    }
+                    apply_effects(tx, effects).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+    .boxed()
 }
 
 /// Applies an update; `None` when the row moved since it was read.
 async fn apply_update(
     tx: &mut Tx,
     job: &write::Update,
+    effects: &[Effect],
     change: &Change,
 ) -> Result<Option<Vec<Cell>>> {
     write::lock_references(tx, &job.references).await?;
@@ -470,6 +656,7 @@ async fn apply_update(
         Some(&job.after),
     )
     .await?;
+    apply_effects(tx, effects).await?;
     Ok(Some(job.after.clone()))
 }
 

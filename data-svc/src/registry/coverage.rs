@@ -3,6 +3,7 @@
 
 use metadata::{Diagnostic, Field, FieldType, ItemType, Object, Package, RowLevelPolicy};
 
+use super::hooks;
 use crate::domain::{record, row_policy};
 
 /// Types whose items are kept but do not run.
@@ -11,7 +12,6 @@ const IDLE: &[(ItemType, &str)] = &[
     (ItemType::Flow, "flows are not run"),
     (ItemType::Workflow, "workflows are not run"),
     (ItemType::Approval, "approval processes are not run"),
-    (ItemType::Hook, "hooks are not run"),
     (ItemType::Webhook, "webhooks are not sent"),
     (ItemType::Job, "jobs are not run"),
     (ItemType::Agent, "agents are not run"),
@@ -32,6 +32,14 @@ pub fn check(package: &Package) -> Vec<Diagnostic> {
                     "{what} by this version; `{}` is served as metadata only",
                     item.name
                 ),
+            ));
+        }
+    }
+    for item in package.items_of(ItemType::Hook) {
+        if let Some(why) = hooks::idle_because(&item.value) {
+            found.push(warning(
+                format!("hooks.{}", item.name),
+                format!("the hook is not run by this version: {why}"),
             ));
         }
     }

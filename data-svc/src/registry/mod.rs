@@ -5,6 +5,7 @@
 //! serving.
 
 pub mod coverage;
+pub mod hooks;
 pub mod packages;
 
 use std::{
@@ -18,6 +19,7 @@ use metadata::{ApiMethod, ItemType, Package, PermissionSet};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use self::hooks::Hooks;
 use crate::domain::{
     rights::{self, Rights},
     schema::Schema,
@@ -29,6 +31,8 @@ pub struct Registry {
     pub revision: u64,
     /// When it was published.
     pub published_at: OffsetDateTime,
+    /// The scripts that run when records are written.
+    pub hooks: Hooks,
     schemas: IndexMap<String, Arc<Schema>>,
     permission_sets: HashMap<String, PermissionSet>,
     items: BTreeMap<&'static str, Vec<Item>>,
@@ -109,9 +113,11 @@ impl Registry {
                 }
             }
         }
+        let hooks = items.get(ItemType::Hook.as_str());
         let registry = Self {
             revision,
             published_at,
+            hooks: Hooks::of(hooks.map_or(&[], Vec::as_slice)),
             schemas,
             permission_sets,
             items,

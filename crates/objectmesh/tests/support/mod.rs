@@ -293,12 +293,15 @@ async fn one_process(size: Size, environment: &[(&str, &str)]) -> (Addresses, Ru
     let folder = tempfile::tempdir().expect("a temporary folder");
     let shared = (size == Size::Postgres).then(servers::shared);
     let database = shared.map(|shared| Database::empty(&shared.postgres));
+    // This process is a test, which is no worker for scripts.
+    let worker = ("OBJECTMESH__DATA__SCRIPTS__PROGRAM", process::PROGRAM);
+    let environment: Vec<_> = environment.iter().copied().chain([worker]).collect();
     let options = Options {
         data_dir: folder.path().to_owned(),
         listen: ([127, 0, 0, 1], 0).into(),
         database_url: database.as_ref().map(|database| database.url.clone()),
         redis_url: shared.map(|shared| shared.redis.clone()),
-        environment: owned(environment),
+        environment: owned(&environment),
     };
     let mesh = Mesh::start(&options).await.expect("the mesh starts");
     let loaded = apps::load(&[app()]).expect("the app loads");
