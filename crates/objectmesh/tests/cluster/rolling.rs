@@ -142,8 +142,9 @@ async fn rolling_restart_of_every_process_fails_no_request() {
         sent: AtomicU32::new(0),
         failed: Mutex::default(),
     });
-    let watch = tokio::spawn(async move { client.keep_watch().await });
-    let running = tokio::spawn(Arc::clone(&load).run());
+    let (mut watch, mut running) = (JoinSet::new(), JoinSet::new());
+    watch.spawn(async move { client.keep_watch().await });
+    running.spawn(Arc::clone(&load).run());
     for number in 0..cluster.nodes.len() {
         let node = &mut cluster.nodes[number];
         let service = node.service;
@@ -159,8 +160,8 @@ async fn rolling_restart_of_every_process_fails_no_request() {
         );
     }
     load.over.store(true, Ordering::SeqCst);
-    running.await.expect("the load ends");
-    watch.abort();
+    running.join_all().await;
+    watch.abort_all();
     let failed = lock(&load.failed).clone();
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 
