@@ -271,6 +271,13 @@ impl MetadataService for Fake {
             http_status: if fresh { 304 } else { 0 },
         }))
     }
+
+    async fn list_metadata_references(
+        &self,
+        _request: Request<ListMetadataReferencesRequest>,
+    ) -> Result<Response<ListMetadataReferencesResponse>, Status> {
+        no()
+    }
 }
 
 fn user() -> User {

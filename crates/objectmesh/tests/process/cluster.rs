@@ -84,11 +84,6 @@ impl Node {
         format!("http://{}", self.port.address())
     }
 
-    /// Gives it another setting, from its next start on.
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.environment.push((name.to_owned(), value.to_owned()));
-    }
-
     /// Everything it has logged, over restarts.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
