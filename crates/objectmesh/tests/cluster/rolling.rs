@@ -15,13 +15,18 @@ use tokio::task::JoinSet;
 use crate::{
     app,
     client::{Answer, Client, Request},
-    process::cluster::Cluster,
+    process::{cluster::Cluster, eventually},
 };
 
-/// The load: a request is due every so often, whatever became of those before.
-const EVERY: Duration = Duration::from_millis(60);
+/// The load: a request is due every so often, whatever became of those before; more seldom on a
+/// machine that is busy with other things, since this is no test of overload.
+const EVERY: Duration = Duration::from_millis(50);
 /// How long a process that was told to stop serves on: several looks of the load balancer.
 const DRAIN_DELAY_MS: &str = "400";
+/// Requests sent one by one at first.
+const ALONE: u32 = 40;
+/// Requests that each restart meets at least.
+const MET: u32 = 15;
 const STOPS: Duration = Duration::from_secs(40);
 
 /// What was acknowledged.
@@ -50,14 +55,23 @@ struct Load {
 }
 
 impl Load {
+    /// The fixed interval between requests: what one takes when it is alone.
+    async fn interval(&self) -> Duration {
+        let began = tokio::time::Instant::now();
+        for number in 0..ALONE {
+            self.request(number).await;
+        }
+        EVERY.max(began.elapsed() / ALONE)
+    }
+
     /// Sends requests at a fixed rate until it is over, and waits for their answers.
-    async fn run(self: Arc<Self>) {
+    async fn run(self: Arc<Self>, every: Duration) {
         let (mut requests, mut due) = (JoinSet::new(), tokio::time::Instant::now());
         while !self.over.load(Ordering::SeqCst) {
             let number = self.sent.fetch_add(1, Ordering::SeqCst);
             let load = Arc::clone(&self);
             requests.spawn(async move { load.request(number).await });
-            due += EVERY;
+            due += every;
             tokio::time::sleep_until(due).await;
         }
         requests.join_all().await;
@@ -139,12 +153,14 @@ async fn rolling_restart_of_every_process_fails_no_request() {
         token: token.clone(),
         written: Written::default(),
         over: AtomicBool::new(false),
-        sent: AtomicU32::new(0),
+        sent: AtomicU32::new(ALONE),
         failed: Mutex::default(),
     });
     let (mut watch, mut running) = (JoinSet::new(), JoinSet::new());
     watch.spawn(async move { client.keep_watch().await });
-    running.spawn(Arc::clone(&load).run());
+    let every = load.interval().await;
+    eprintln!("a request every {every:?}");
+    running.spawn(Arc::clone(&load).run(every));
     for number in 0..cluster.nodes.len() {
         let node = &mut cluster.nodes[number];
         let service = node.service;
@@ -153,6 +169,11 @@ async fn rolling_restart_of_every_process_fails_no_request() {
         assert!(status.success(), "{service:?}: {status}\n{}", node.log());
         node.start();
         node.ready().await;
+        // Fast as a restart may be, every one of them meets some load.
+        eventually("requests go on", STOPS, async || {
+            load.sent.load(Ordering::SeqCst) >= before + MET
+        })
+        .await;
         eprintln!(
             "{service:?} restarted: {} requests, {} failed",
             load.sent.load(Ordering::SeqCst) - before,
