@@ -220,7 +220,14 @@ impl Process {
         readiness.leave().await;
         let (mesh, tasks) = (&self.mesh, &self.tasks);
         let drain = async {
-            tokio::time::sleep(Duration::from_millis(mesh.drain_delay_ms)).await;
+            // Served on meanwhile: connections are taken only while somebody polls.
+            tokio::select! {
+                ended = &mut serving => {
+                    ended?;
+                    anyhow::bail!("{name} stopped serving by itself");
+                }
+                () = tokio::time::sleep(Duration::from_millis(mesh.drain_delay_ms)) => {}
+            }
             stop.cancel();
             let served = tokio::time::timeout(mesh.grace(), serving).await;
             let ended = tasks.shut_down(mesh.grace()).await;

@@ -9,6 +9,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 /// A process that ends with the test.
 struct Process(Child);
@@ -178,8 +182,8 @@ async fn a_process_tells_how_it_is_and_ends_in_good_order() {
         ("ready", "ready"),
         ("metrics", "objectmesh_"),
     ] {
-        let health = tonic_health_of(listening["address"].as_str().unwrap()).await;
-        assert_eq!(health, 1, "SERVING");
+        let mut health = health_of(listening["address"].as_str().unwrap()).await;
+        assert_eq!(serving_status(&mut health).await, ServingStatus::Serving);
         let answer = reqwest::get(format!("http://{admin}/{path}"))
             .await
             .unwrap();
@@ -191,20 +195,25 @@ async fn a_process_tells_how_it_is_and_ends_in_good_order() {
     assert!(ended(&mut process).await.success());
 }
 
-/// What gRPC health says: 1 is SERVING.
-async fn tonic_health_of(address: &str) -> i32 {
-    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-    // Not over a `Link`: it leaves alone whoever says that it is not serving.
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let mut client = HealthClient::new(endpoint.connect().await.unwrap());
-    let answer = client.check(HealthCheckRequest::default()).await;
-    answer.map_or(0, |answer| answer.into_inner().status)
+/// A client of gRPC health, connected. Not over a `Link`, which leaves alone whoever says that it
+/// is not serving.
+async fn health_of(address: &str) -> HealthClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    HealthClient::new(endpoint.connect().await.unwrap())
+}
+
+async fn serving_status(health: &mut HealthClient<Channel>) -> ServingStatus {
+    let answer = health.check(HealthCheckRequest::default()).await;
+    answer.unwrap().get_ref().status()
 }
 
 #[tokio::test]
 async fn while_it_drains_a_process_serves_on_but_is_not_ready_and_a_second_signal_ends_it() {
     let (mut process, listening) = start_flow(&[("OBJECTMESH__MESH__DRAIN_DELAY_MS", "600000")]);
     let admin = listening["admin.address"].as_str().unwrap();
+    // As a client that is connected sees it; a `Link` would not say what it was told.
+    let mut health = health_of(listening["address"].as_str().unwrap()).await;
+    assert_eq!(serving_status(&mut health).await, ServingStatus::Serving);
     terminate(&process);
     let until = Instant::now() + Duration::from_secs(60);
     loop {
@@ -215,6 +224,16 @@ async fn while_it_drains_a_process_serves_on_but_is_not_ready_and_a_second_signa
         assert!(Instant::now() < until, "it still says that it is ready");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    while serving_status(&mut health).await != ServingStatus::NotServing {
+        assert!(
+            Instant::now() < until,
+            "its health still says that it is serving"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Others that connect now are answered as well.
+    let mut late = health_of(listening["address"].as_str().unwrap()).await;
+    assert_eq!(serving_status(&mut late).await, ServingStatus::NotServing);
     terminate(&process);
     assert_eq!(ended(&mut process).await.code(), Some(1));
 }

@@ -271,6 +271,13 @@ impl MetadataService for Fake {
             http_status: if fresh { 304 } else { 0 },
         }))
     }
+
+    async fn list_metadata_references(
+        &self,
+        _request: Request<ListMetadataReferencesRequest>,
+    ) -> Result<Response<ListMetadataReferencesResponse>, Status> {
+        no()
+    }
 }
 
 fn user() -> User {
@@ -452,13 +459,18 @@ impl IdentityService for Fake {
         &self,
         request: Request<ExchangeCredentialRequest>,
     ) -> Result<Response<ExchangeCredentialResponse>, Status> {
-        let scopes = match request.into_inner().credential {
-            Some(Credential::Bearer(token)) if token == TOKEN => None,
-            Some(Credential::Cookie(value)) if value == format!("{TOKEN}.signature") => None,
-            Some(Credential::ApiKey(key)) if key == KEY => Some(vec!["data:read".to_owned()]),
+        let identity = match request.into_inner().credential {
+            Some(Credential::Bearer(token)) if token == TOKEN => ann(),
+            Some(Credential::Cookie(value)) if value == format!("{TOKEN}.signature") => ann(),
+            Some(Credential::ApiKey(key)) if key == KEY => Identity {
+                session_id: None,
+                key_id: Some("k-ann".to_owned()),
+                scopes: Some(vec!["data:read".to_owned()]),
+                ..ann()
+            },
             _ => return Err(Error::unauthenticated("The credential is not valid").into()),
         };
-        let identity_token = identity_token(scopes);
+        let identity_token = identity_token(identity);
         Ok(Response::new(ExchangeCredentialResponse {
             identity_token,
             expires_at_ms: mesh::clock::unix_ms() + 60_000,
@@ -493,18 +505,21 @@ impl IdentityService for Fake {
     }
 }
 
-/// An identity token as auth-svc signs it.
-pub(crate) fn identity_token(scopes: Option<Vec<String>>) -> String {
-    let identity = Identity {
+/// Ann, signed in.
+pub(crate) fn ann() -> Identity {
+    Identity {
         subject: "ann".to_owned(),
         kind: Kind::User,
         name: "Ann".to_owned(),
         email: "ann@example.org".to_owned(),
         session_id: Some("s1".to_owned()),
-        scopes,
         permission_sets: vec!["member_default".to_owned()],
         ..Identity::nobody(Kind::User)
-    };
+    }
+}
+
+/// An identity token as auth-svc signs it.
+pub(crate) fn identity_token(identity: Identity) -> String {
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(TOKEN_TYPE.to_owned());
     header.kid = Some("k1".to_owned());

@@ -16,7 +16,7 @@ async fn a_route_that_is_not_public_needs_a_good_credential() {
     let got = send(edge.anonymous(Method::GET, path)).await;
     got.refused(401, "UNAUTHENTICATED");
     assert_eq!(got.header("www-authenticate"), "Bearer");
-    let identity_token = fakes::identity_token(None);
+    let identity_token = fakes::identity_token(fakes::ann());
     for bad in [
         "Bearer nonsense",
         "Basic YTpi",

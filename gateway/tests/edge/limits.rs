@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::{
-    fakes,
+    fakes::{self, KEY},
     harness::{Edge, Got, send, start_limited},
 };
 
@@ -105,6 +105,15 @@ async fn reads_and_writes_are_counted_for_each_caller() {
     // The limit comes before the body is looked at; writes have one of their own.
     assert_eq!(edge.post("/api/v1/data/lead", "{}").await.status, 201);
     too_many(&edge.post("/api/v1/data/lead", "nonsense").await);
+    // A key counts alone, not with the session of its owner.
+    for left in ["1", "0"] {
+        let got = send(edge.anonymous(Method::GET, RECORD).header("x-api-key", KEY)).await;
+        assert_eq!(
+            (got.status.as_u16(), got.header("x-ratelimit-remaining")),
+            (200, left)
+        );
+    }
+    too_many(&send(edge.anonymous(Method::GET, RECORD).header("x-api-key", KEY)).await);
     // Strangers are counted by their address.
     for left in ["1", "0"] {
         let got = send(edge.anonymous(Method::GET, RECORD).bearer_auth("guess")).await;

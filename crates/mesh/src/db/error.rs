@@ -42,7 +42,8 @@ pub enum DbError {
     /// Another transaction was in the way; the whole transaction may be tried again.
     #[error("another transaction was in the way")]
     Serialization,
-    /// The database cannot be reached, is closed, or is out of connections, disk or memory.
+    /// The database cannot be reached, is closed, takes no writes, or is out of connections, disk or
+    /// memory.
     #[error("the database is not available")]
     Unavailable(#[source] Source),
     /// A statement ran longer than [`super::DbConfig::statement_timeout`].
@@ -154,6 +155,7 @@ impl From<rusqlite::Error> for DbError {
                     | ErrorCode::DatabaseCorrupt
                     | ErrorCode::NotADatabase
                     | ErrorCode::DiskFull
+                    | ErrorCode::ReadOnly
                     | ErrorCode::SystemIoFailure
                     | ErrorCode::OutOfMemory
                     | ErrorCode::FileLockingProtocolFailed
@@ -239,6 +241,8 @@ fn postgres_refusal(refusal: Box<dyn sqlx::error::DatabaseError>) -> DbError {
         "0A000" if error.message() == STALE_PLAN => DbError::Serialization,
         // Cancelled by statement_timeout; lock_timeout; idle in a transaction too long.
         "57014" | "55P03" | "25P03" => DbError::Timeout,
+        // The database takes no writes now: it is being moved, or this server is a standby.
+        "25006" => DbError::Unavailable(Arc::new(sqlx::Error::Database(refusal))),
         // 08: connection; 53: out of connections, memory or disk; 57P: shut down or starting.
         code if ["08", "53", "57P", "58"]
             .iter()

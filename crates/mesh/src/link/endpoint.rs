@@ -198,7 +198,11 @@ impl Endpoint {
             state.dialing = None;
             match &outcome {
                 Ok(sender) => {
-                    state.sender = Some(sender.clone());
+                    // Kept here, a connection opened during shutdown would never end (see `drive`):
+                    // then only those who wait for it may use it.
+                    if !endpoint.tasks.stop_token().is_cancelled() {
+                        state.sender = Some(sender.clone());
+                    }
                     endpoint.worked();
                 }
                 Err(what) => endpoint.failed(what),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -93,23 +94,26 @@ impl Remote {
     /// An open connection to a replica, the one with fewer calls in flight of two. Replicas without
     /// one are connected beside, and waited for only when no other is there.
     async fn connect(&self, purpose: Purpose) -> Result<(Arc<Endpoint>, Sender), Broken> {
+        let began = Instant::now();
+        let mut tried = Vec::new();
         let mut problem = None;
         loop {
             let replicas = self.replicas().await?;
             if let Some(found) = pick(&replicas, purpose) {
                 return Ok(found);
             }
-            let (endpoint, last) = next_to_try(&replicas, problem.is_some());
-            let Some(endpoint) = endpoint else {
+            // Those put aside may be well again; but where all are silent, callers are told soon.
+            let also_aside = tried.is_empty() || began.elapsed() < self.reach.connect_timeout;
+            let Some(endpoint) = next_to_try(&replicas, &tried, also_aside) else {
                 let what = problem.unwrap_or_else(|| "no replica is known".into());
                 return Err(Broken::unconnected(format!("no replica answers: {what}")));
             };
             match endpoint.dial(purpose, 0).await {
                 Ok(sender) => return Ok((endpoint, sender)),
-                Err(what) if last => {
-                    return Err(Broken::unconnected(format!("no replica answers: {what}")));
+                Err(what) => {
+                    tried.push(endpoint.address);
+                    problem = Some(what);
                 }
-                Err(what) => problem = Some(what),
             }
         }
     }
@@ -162,23 +166,28 @@ fn pick(replicas: &[Arc<Endpoint>], purpose: Purpose) -> Option<(Arc<Endpoint>, 
     }
 }
 
-/// The replica to connect to when none is connected, and whether no other is left after it: one
-/// that is not put aside, else, at first, the one whose pause ends first.
-fn next_to_try(replicas: &[Arc<Endpoint>], tried: bool) -> (Option<Arc<Endpoint>>, bool) {
+/// The replica to connect to when none is connected, of those that were not tried: one that is not
+/// put aside, else the one whose pause ends first.
+fn next_to_try(
+    replicas: &[Arc<Endpoint>],
+    tried: &[SocketAddr],
+    also_aside: bool,
+) -> Option<Arc<Endpoint>> {
     let first = rand::random_range(0..replicas.len().max(1));
     let (before, after) = replicas.split_at(first.min(replicas.len()));
     let mut soonest: Option<(Instant, &Arc<Endpoint>)> = None;
-    for endpoint in after.iter().chain(before) {
+    let untried = after.iter().chain(before);
+    for endpoint in untried.filter(|endpoint| !tried.contains(&endpoint.address)) {
         match endpoint.aside_until() {
-            None => return (Some(endpoint.clone()), false),
+            None => return Some(endpoint.clone()),
             Some(until) if soonest.is_none_or(|(earliest, _)| until < earliest) => {
                 soonest = Some((until, endpoint));
             }
             Some(_) => {}
         }
     }
-    let soonest = soonest.filter(|_| !tried);
-    (soonest.map(|(_, endpoint)| endpoint.clone()), true)
+    let soonest = soonest.filter(|_| also_aside);
+    soonest.map(|(_, endpoint)| endpoint.clone())
 }
 
 /// Names the host, as HTTP/2 wants it.

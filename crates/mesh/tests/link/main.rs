@@ -204,3 +204,21 @@ async fn connections_end_with_the_tasks_of_the_process() {
     call(&link, PATIENCE).await.unwrap();
     assert!(tasks.shut_down(PATIENCE).await, "a connection stayed open");
 }
+
+#[tokio::test]
+async fn a_connection_opened_while_the_process_ends_does_not_keep_it() {
+    let peer = Scripted::start(|_| Act::Answer).await;
+    let tasks = Tasks::default();
+    let link = Link::connect_with(&peer.url(), &Reach::default(), &tasks).unwrap();
+    tasks.stop_token().cancel();
+    call(&link, PATIENCE).await.unwrap();
+    assert!(tasks.shut_down(PATIENCE).await, "a connection stayed open");
+}
+
+#[tokio::test]
+async fn a_replica_that_was_put_aside_is_tried_before_a_call_is_given_up() {
+    let once = Scripted::start(|number| if number < 1 { Act::Cut } else { Act::Answer }).await;
+    let link = link(&format!("{},http://{}", once.url(), nowhere().await));
+    call(&link, PATIENCE).await.unwrap_err();
+    call(&link, PATIENCE).await.unwrap();
+}
