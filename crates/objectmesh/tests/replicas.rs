@@ -26,6 +26,7 @@ use support::{
     },
     with_token,
 };
+use tokio::task::JoinSet;
 use tonic::Status;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -208,7 +209,8 @@ async fn a_full_process_refuses_at_once_and_stays_reachable() {
         bed.cluster.urls(Service::Gateway)[0]
     );
     let waiting = bed.http.get(url).bearer_auth(&bed.admin).send();
-    let waiting = tokio::spawn(waiting);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(waiting);
     let deadline = Instant::now() + PATIENCE;
     while in_flight(&admin.address()).await != Some(1) {
         assert!(Instant::now() < deadline, "no call is in flight");
@@ -227,7 +229,8 @@ async fn a_full_process_refuses_at_once_and_stays_reachable() {
     bed.cluster.node(Service::Data, 0).ready().await;
 
     hold.release();
-    let answered = waiting.await.expect("no panic").expect("an answer");
+    let answered = tasks.join_next().await.expect("a task").expect("no panic");
+    let answered = answered.expect("an answer");
     assert_eq!(answered.status(), 200);
     assert_eq!(bed.get("/data/customer").await.status(), 200);
     assert_eq!(in_flight(&admin.address()).await, Some(0));
