@@ -20,11 +20,13 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Thirty thousand records, each with its own commit on PostgreSQL.
+const LOADING: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(2);
 /// How long processes are left alone before their memory is read.
 const IDLE: Duration = Duration::from_secs(3);
 /// Secrets of a mesh on loopback that lives for minutes.
-const SECRET: &str = "a secret of the benchmark, long enough";
+const SECRET: &str = "a secret of the benchmark; long enough";
 
 /// Where things are.
 pub(crate) struct Place {
@@ -301,7 +303,7 @@ async fn load_demo(mut command: Command, folder: &Path, address: &str) -> anyhow
     // It prints that it is ready when everything is loaded; it answers before.
     while !fs::read_to_string(&log)?.contains("\nready in ") {
         process.check()?;
-        anyhow::ensure!(began.elapsed() < PATIENCE, "the demo data is not loaded");
+        anyhow::ensure!(began.elapsed() < LOADING, "the demo data is not loaded");
         tokio::time::sleep(POLL * 10).await;
     }
     anyhow::ensure!(http_client::answers(address, "/ready").await, "not ready");

@@ -10,6 +10,7 @@ pub(crate) mod service;
 mod contract {
     #![allow(
         missing_docs,
+        unreachable_pub,
         clippy::all,
         clippy::allow_attributes,
         reason = "generated"
