@@ -2,7 +2,7 @@
 //! interleaved rounds of one run. Prints Markdown; `bench/RESULTS.md` keeps what was measured.
 //!
 //! ```sh
-//! cargo build --release -p objectmesh && cargo run --release -p bench
+//! cargo build --release -p objectmesh -p bench && target/release/bench
 //! ```
 //!
 //! Two shapes: `one`, the mesh as one process on SQLite (`objectmesh dev`), against the bare program
