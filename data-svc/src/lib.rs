@@ -51,6 +51,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "number_the_outbox",
         sql: include_str!("../migrations/0002_number_the_outbox.sql"),
     },
+    Migration {
+        version: 3,
+        name: "index_numbered_changes",
+        sql: include_str!("../migrations/0003_index_numbered_changes.sql"),
+    },
 ];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

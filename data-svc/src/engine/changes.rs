@@ -28,6 +28,10 @@ use crate::store::outbox::{self, BATCH, Entry, Read};
 const LOOK: Duration = Duration::from_millis(200);
 /// Writes that come together are numbered together.
 const GATHER: Duration = Duration::from_millis(5);
+/// Sequence numbers so far below the highest one numbered are looked at only every [`SWEEP`]: their
+/// index entries are dead but for transactions that took long.
+const WINDOW: i64 = 1_000;
+const SWEEP: Duration = Duration::from_secs(1);
 /// A sequencer that falls silent is replaced after this time.
 const TERM: Duration = Duration::from_secs(5);
 /// How often old changes are dropped.
@@ -130,19 +134,27 @@ impl Changes {
 
     /// Numbers committed rows while the lease is held.
     async fn number(&self, held: Held) {
+        let mut low = 0;
+        let mut swept = Instant::now();
         loop {
+            let sweeps = swept.elapsed() >= SWEEP;
+            let from = if sweeps { 0 } else { low };
             let held = held.clone();
             let numbering = self.db.write::<_, DbError, _>(move |tx| {
                 let held = held.clone();
-                async move { outbox::number(tx, &held).await }.boxed()
+                async move { outbox::number(tx, &held, from).await }.boxed()
             });
             match numbering.await {
                 Ok(None) => return,
-                Ok(Some(count)) => {
-                    if count > 0 {
+                Ok(Some(numbered)) => {
+                    if sweeps {
+                        swept = Instant::now();
+                    }
+                    low = low.max(numbered.highest - WINDOW);
+                    if numbered.count > 0 {
                         self.numbered.notify_one();
                     }
-                    if count == BATCH {
+                    if numbered.count == BATCH {
                         continue;
                     }
                 }

@@ -49,8 +49,8 @@ pub struct Entry {
 pub async fn kept(db: &Db) -> Result<Kept, DbError> {
     // One statement, one snapshot: a trimming that empties the table raises the floor with it.
     let statement = Statement::new(
-        "SELECT position, coalesce((SELECT max(position) FROM om_outbox), 0) FROM om_outbox_floor \
-         WHERE id = 1",
+        "SELECT position, coalesce((SELECT max(position) FROM om_outbox \
+         WHERE position IS NOT NULL), 0) FROM om_outbox_floor WHERE id = 1",
     );
     db.query_one(statement, |row| {
         let floor = row.req_int(0)?;
@@ -60,8 +60,18 @@ pub async fn kept(db: &Db) -> Result<Kept, DbError> {
     .await
 }
 
-/// Gives positions to committed changes that have none, at most [`BATCH`]; answers how many, or
-/// `None` when the lease is another's by now. PostgreSQL only: SQLite's writer does it at once.
+/// What was numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
+    /// How many changes.
+    pub count: usize,
+    /// The highest sequence number among them; 0 when there was none.
+    pub highest: i64,
+}
+
+/// Gives positions to committed changes that have none and whose sequence number is above `low`, at
+/// most [`BATCH`]; answers `None` when the lease is another's by now. PostgreSQL only: SQLite's
+/// writer does it at once.
 ///
 /// A change that another one of the same record follows was committed before the other was
 /// written, and has the smaller number; so whatever is seen here, nothing that comes before it in
@@ -69,24 +79,36 @@ pub async fn kept(db: &Db) -> Result<Kept, DbError> {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn number(tx: &mut Tx, held: &Held) -> Result<Option<usize>, DbError> {
+pub async fn number(tx: &mut Tx, held: &Held, low: i64) -> Result<Option<Numbered>, DbError> {
     if !held.confirm(tx).await? {
         return Ok(None);
     }
     let statement = Statement::new(
-        "WITH batch AS (\
-           SELECT id, row_number() OVER (ORDER BY sequence_number) AS n FROM (\
-             SELECT id, sequence_number FROM om_outbox WHERE position IS NULL \
-             ORDER BY sequence_number LIMIT $1) AS waiting), \
-         base AS (\
-           SELECT GREATEST(position, coalesce((SELECT max(position) FROM om_outbox), 0)) AS p \
-           FROM om_outbox_floor WHERE id = 1) \
-         UPDATE om_outbox SET position = base.p + batch.n FROM batch, base \
-         WHERE om_outbox.id = batch.id",
+        "SELECT id, sequence_number FROM om_outbox \
+         WHERE position IS NULL AND sequence_number > $1 ORDER BY sequence_number LIMIT $2",
     )
+    .bind(low)
     .bind(i64::try_from(BATCH).unwrap_or(i64::MAX));
-    let numbered = tx.execute(statement).await?;
-    Ok(Some(usize::try_from(numbered).unwrap_or(usize::MAX)))
+    let waiting = tx
+        .query(statement, |row| {
+            Ok((row.req_text(0)?.to_owned(), row.req_int(1)?))
+        })
+        .await?;
+    let highest = waiting.last().map_or(0, |(_, number)| *number);
+    let ids: Vec<String> = waiting.into_iter().map(|(id, _)| id).collect();
+    let count = ids.len();
+    if count > 0 {
+        // By id: a plan made for few rows stays right however many there are in the table.
+        let update = Statement::new(
+            "UPDATE om_outbox SET position = array_position($1, id) + \
+             (SELECT GREATEST(position, coalesce((SELECT max(position) FROM om_outbox \
+             WHERE position IS NOT NULL), 0)) FROM om_outbox_floor WHERE id = 1) \
+             WHERE id = ANY($1)",
+        )
+        .bind(Value::TextArray(ids));
+        tx.execute(update).await?;
+    }
+    Ok(Some(Numbered { count, highest }))
 }
 
 /// Drops the oldest changes, those from before `until`, at most [`BATCH`]; answers how many, or

@@ -348,7 +348,7 @@ pub async fn trace(
 
 const OUTBOX_SQLITE: &str = "INSERT INTO om_outbox (id, position, object_name, record_id, operation, \
      record_version, before, after, user_id, request_id, created_at) VALUES ($1, \
-     (SELECT max(coalesce((SELECT max(position) FROM om_outbox), 0), position) + 1 \
+     (SELECT max(coalesce((SELECT max(position) FROM om_outbox WHERE position IS NOT NULL), 0), position) + 1 \
      FROM om_outbox_floor), $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const OUTBOX_POSTGRES: &str = "INSERT INTO om_outbox (id, position, object_name, record_id, operation, \
      record_version, before, after, user_id, request_id, created_at) VALUES ($1, NULL, $2, $3, $4, $5, $6, \
