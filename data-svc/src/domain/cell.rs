@@ -61,7 +61,11 @@ impl Cell {
             Self::Boolean(false) => out.extend_from_slice(b"false"),
             Self::Date(date) => write_quoted(out, &format_date(*date)),
             Self::Time(time) => write_quoted(out, &format_time(*time)),
-            Self::DateTime(moment) => write_quoted(out, &format_datetime(*moment)),
+            Self::DateTime(moment) => {
+                out.push(b'"');
+                write_datetime(out, *moment);
+                out.push(b'"');
+            }
             Self::Json(text) => out.extend_from_slice(text.as_bytes()),
         }
     }
@@ -140,13 +144,46 @@ pub fn format_time(time: Time) -> String {
 /// `YYYY-MM-DDTHH:MM:SS.sssZ`.
 #[must_use]
 pub fn format_datetime(moment: OffsetDateTime) -> String {
+    let mut text = Vec::with_capacity(24);
+    write_datetime(&mut text, moment);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Appends `YYYY-MM-DDTHH:MM:SS.sssZ`. Digit by digit: every record has moments, and the formatting
+/// machinery took a tenth of a list's time.
+fn write_datetime(out: &mut Vec<u8>, moment: OffsetDateTime) {
     let utc = moment.to_offset(UtcOffset::UTC);
-    format!(
-        "{}T{:02}:{:02}:{:02}.{:03}Z",
-        format_date(utc.date()),
-        utc.hour(),
-        utc.minute(),
-        utc.second(),
-        utc.millisecond()
-    )
+    match u16::try_from(utc.year()) {
+        Ok(year @ 0..=9999) => {
+            out.extend(pair(year / 100));
+            out.extend(pair(year % 100));
+        }
+        // No column holds such a year.
+        _ => out.extend(utc.year().to_string().bytes()),
+    }
+    let parts = [
+        (b'-', u8::from(utc.month())),
+        (b'-', utc.day()),
+        (b'T', utc.hour()),
+        (b':', utc.minute()),
+        (b':', utc.second()),
+    ];
+    for (before, part) in parts {
+        out.push(before);
+        out.extend(pair(part.into()));
+    }
+    let millisecond = utc.millisecond();
+    out.extend([b'.', digit(millisecond / 100)]);
+    out.extend(pair(millisecond % 100));
+    out.push(b'Z');
+}
+
+/// The two digits of a number below 100.
+fn pair(number: u16) -> [u8; 2] {
+    [digit(number / 10), digit(number % 10)]
+}
+
+/// The digit of a number below 10.
+fn digit(number: u16) -> u8 {
+    b"0123456789"[usize::from(number % 10)]
 }
