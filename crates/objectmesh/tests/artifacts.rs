@@ -284,11 +284,17 @@ async fn the_crm_of_today_runs() {
     let Some(app) = run("app-crm.objectstack.json", &seeded).await else {
         return;
     };
-    let lead = json!({"name": "Lee", "status": "new", "lead_score": 101});
-    let (status, refused) = app.call(Method::POST, "/data/crm_lead", Some(lead)).await;
+    let account = app.get("/data/crm_account?limit=1").await["items"][0]["id"].clone();
+    let deal = json!({"name": "Cheap", "account": account, "stage": "prospecting",
+        "discount_percent": 41});
+    let path = "/data/crm_opportunity";
+    let (status, refused) = app.call(Method::POST, path, Some(deal)).await;
     assert_eq!(status, 400, "{refused:#}");
     let field = &refused["error"]["details"]["fields"][0];
-    assert_eq!(field["code"], "rule_violation", "{refused:#}");
+    assert_eq!(
+        (&field["code"], &field["rule"]),
+        (&json!("rule_violation"), &json!("discount_cap"))
+    );
     closed_deals_have_their_probability(&app).await;
     app.program.stop();
 }

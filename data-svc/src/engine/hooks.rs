@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     Engine, Work,
-    write::{Effect, NewRow},
+    apply::{Effect, NewRow},
 };
 use crate::{
     domain::{

@@ -9,7 +9,7 @@ use metadata::ApiMethod;
 use sha2::{Digest as _, Sha256};
 use time::Duration;
 
-use super::{Engine, Record, Work, malformed_first, write::apply_create};
+use super::{Engine, Record, Work, apply::apply_create, malformed_first};
 use crate::{
     domain::{policy::Operation, record::body::Body},
     store::write::{Action, Change},

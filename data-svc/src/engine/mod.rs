@@ -3,7 +3,9 @@
 //!
 //! Invariant: no other code of this service touches an object's table.
 
+mod apply;
 pub mod changes;
+mod delete;
 pub mod expand;
 pub mod hooks;
 pub mod idempotency;

@@ -11,7 +11,7 @@ use mesh::{
 use metadata::{Seed, SeedMode};
 use serde_json::{Map, Value, value::to_raw_value};
 
-use super::{Engine, Work, write::apply_create};
+use super::{Engine, Work, apply::apply_create};
 use crate::{
     domain::{
         policy::Operation,

@@ -3,16 +3,13 @@
 
 use std::sync::Arc;
 
-use futures::{FutureExt as _, future::BoxFuture};
-use mesh::{
-    Error, FieldViolation, Result,
-    db::{DbError, Tx},
-    error::Reason,
-};
+use futures::FutureExt as _;
+use mesh::{Error, FieldViolation, Result, error::Reason};
 use metadata::{ApiMethod, FieldType};
 
 use super::{
     Engine, Record, Work,
+    apply::{Effect, NewRow, apply_create, apply_update, moved},
     hooks::Moment,
     malformed_first,
     read::{record_json, record_not_found, version_of, write_formulas},
@@ -32,41 +29,12 @@ use crate::{
         },
         schema::Schema,
     },
-    registry::{Registry, hooks::HookEvent},
+    registry::hooks::HookEvent,
     store::write::{self, Change},
 };
 
 /// How often a write is prepared again when its row moved under it.
-const ATTEMPTS: usize = 3;
-
-/// The outcome of a deletion.
-#[derive(Debug, Clone)]
-pub struct Deleted {
-    /// The object.
-    pub object: String,
-    /// The record that is gone.
-    pub id: String,
-}
-
-/// A record that is ready to be inserted.
-pub(super) struct NewRow {
-    pub(super) schema: Arc<Schema>,
-    pub(super) cells: Vec<Cell>,
-    pub(super) id: String,
-    pub(super) autonumbers: Vec<write::Autonumber>,
-    /// References to check inside the transaction: (field, table, ids).
-    pub(super) references: Vec<(String, String, Vec<String>)>,
-    /// What its hooks wrote.
-    pub(super) effects: Vec<Effect>,
-}
-
-/// A write that a hook made: applied in the transaction of the record that it was run for.
-pub(super) enum Effect {
-    Create(Box<NewRow>, Change),
-    /// With what the hooks of the changed record wrote.
-    Update(Box<write::Update>, Vec<Effect>, Change),
-    Delete(Box<write::Delete>, Vec<Effect>, Arc<Registry>, Change),
-}
+pub(super) const ATTEMPTS: usize = 3;
 
 impl Engine {
     /// Creates a record.
@@ -360,120 +328,8 @@ impl Engine {
         Ok((job, effects))
     }
 
-    /// Makes a deletion ready that a hook asks for.
-    ///
-    /// # Errors
-    /// Those of [`Engine::delete`].
-    pub(super) async fn prepare_delete(
-        &self,
-        work: &Work,
-        object: &str,
-        id: &str,
-    ) -> Result<Effect> {
-        let grant = work.open(object, ApiMethod::Delete, Operation::Delete)?;
-        let columns = &grant.schema.columns;
-        let before = self
-            .reach(work, &grant, Operation::Delete, id, columns)
-            .await?;
-        let effects = self
-            .deletion_hooks(work, &grant.schema, id, &before)
-            .await?;
-        self.check_last_admin(work, &grant.schema, &before).await?;
-        let job = write::Delete {
-            version: version_of(columns, &before),
-            schema: grant.schema,
-            rows: grant.rows,
-            id: id.to_owned(),
-            before,
-        };
-        let change = Change::of(work, write::Action::Delete);
-        let registry = Arc::clone(&work.registry);
-        Ok(Effect::Delete(Box::new(job), effects, registry, change))
-    }
-
-    async fn deletion_hooks(
-        &self,
-        work: &Work,
-        schema: &Arc<Schema>,
-        id: &str,
-        before: &[Cell],
-    ) -> Result<Vec<Effect>> {
-        let mut effects = Vec::new();
-        for event in [HookEvent::BeforeDelete, HookEvent::AfterDelete] {
-            let moment = Moment {
-                schema,
-                event,
-                id,
-                before: Some(before),
-                after: None,
-            };
-            let input = Cells::none(schema);
-            self.after_hooks(work, &moment, &input, &mut effects)
-                .await?;
-        }
-        Ok(effects)
-    }
-
-    /// Deletes a record, and what hangs on it.
-    ///
-    /// # Errors
-    /// As spec/data-api.md §5, §6.
-    pub async fn delete(
-        &self,
-        work: &Work,
-        object: &str,
-        id: &str,
-        token: &str,
-    ) -> Result<Deleted> {
-        let grant = work.open(object, ApiMethod::Delete, Operation::Delete)?;
-        let schema = Arc::clone(&grant.schema);
-        for _ in 0..ATTEMPTS {
-            let before = self
-                .reach(work, &grant, Operation::Delete, id, &schema.columns)
-                .await?;
-            self.check_version(work, &schema, &schema.columns, &before, id, token)?;
-            self.check_last_admin(work, &schema, &before).await?;
-            let effects = self.deletion_hooks(work, &schema, id, &before).await?;
-            let effects = Arc::new(effects);
-            let change = Arc::new(Change::of(work, write::Action::Delete));
-            let registry = Arc::clone(&work.registry);
-            let job = Arc::new(write::Delete {
-                schema: Arc::clone(&schema),
-                rows: grant.rows.clone(),
-                id: id.to_owned(),
-                version: version_of(&schema.columns, &before),
-                before,
-            });
-            let deleted = self
-                .db
-                .write(move |tx| {
-                    let (job, change, registry) =
-                        (Arc::clone(&job), Arc::clone(&change), Arc::clone(&registry));
-                    let effects = Arc::clone(&effects);
-                    async move {
-                        let deleted =
-                            super::references::delete(tx, &registry, &job, &change).await?;
-                        if deleted {
-                            apply_effects(tx, &effects).await?;
-                        }
-                        Ok::<_, Error>(deleted)
-                    }
-                    .boxed()
-                })
-                .await?;
-            if deleted {
-                self.changes.wake();
-                return Ok(Deleted {
-                    object: object.to_owned(),
-                    id: id.to_owned(),
-                });
-            }
-        }
-        Err(moved(&schema, id))
-    }
-
     /// The row as the operation reaches it. Not visible is 404; visible but out of reach is 403.
-    async fn reach(
+    pub(super) async fn reach(
         &self,
         work: &Work,
         grant: &Grant,
@@ -504,7 +360,7 @@ impl Engine {
     }
 
     /// Refuses a stale version, with the record as the caller may see it.
-    fn check_version(
+    pub(super) fn check_version(
         &self,
         work: &Work,
         schema: &Arc<Schema>,
@@ -590,112 +446,6 @@ impl Engine {
             version: version_of(&schema.columns, cells),
             json,
         })
-    }
-}
-
-/// Inserts a prepared row; its last statements give it its numbers and its traces.
-pub(super) async fn apply_create(tx: &mut Tx, row: &NewRow, change: &Change) -> Result<Vec<Cell>> {
-    write::lock_references(tx, &row.references).await?;
-    let mut cells = row.cells.clone();
-    // Counters are taken last before the insert, so that they are held for the shortest time.
-    for autonumber in &row.autonumbers {
-        let number = write::next_autonumber(tx, row.schema.name(), autonumber).await?;
-        cells[autonumber.position] = Cell::Text(number);
-    }
-    write::insert(tx, &row.schema, &cells)
-        .await
-        .map_err(|error| constraint(error, &row.schema, &cells))?;
-    write::trace(tx, change, &row.schema, &row.id, None, Some(&cells)).await?;
-    apply_effects(tx, &row.effects).await?;
-    Ok(cells)
-}
-
-/// Applies what hooks wrote. One whose row moved meanwhile fails all of it.
-fn apply_effects<'t>(tx: &'t mut Tx, effects: &'t [Effect]) -> BoxFuture<'t, Result<()>> {
-    async move {
-        for effect in effects {
-            match effect {
-                Effect::Create(row, change) => {
-                    apply_create(tx, row, change).await?;
-                }
-                Effect::Update(job, effects, change) => {
-                    if apply_update(tx, job, effects, change).await?.is_none() {
-                        return Err(moved(&job.schema, &job.id));
-                    }
-                }
-                Effect::Delete(job, effects, registry, change) => {
-                    if !super::references::delete(tx, registry, job, change).await? {
-                        return Err(moved(&job.schema, &job.id));
-                    }
-                    apply_effects(tx, effects).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-    .boxed()
-}
-
-/// Applies an update; `None` when the row moved since it was read.
-async fn apply_update(
-    tx: &mut Tx,
-    job: &write::Update,
-    effects: &[Effect],
-    change: &Change,
-) -> Result<Option<Vec<Cell>>> {
-    write::lock_references(tx, &job.references).await?;
-    let changed = write::update(tx, job)
-        .await
-        .map_err(|error| constraint(error, &job.schema, &job.after))?;
-    if !changed {
-        return Ok(None);
-    }
-    write::trace(
-        tx,
-        change,
-        &job.schema,
-        &job.id,
-        Some(&job.before),
-        Some(&job.after),
-    )
-    .await?;
-    apply_effects(tx, effects).await?;
-    Ok(Some(job.after.clone()))
-}
-
-/// A constraint that the database refused, in the contract's words; no SQL text, and no value but
-/// the caller's own.
-fn constraint(error: DbError, schema: &Schema, cells: &[Cell]) -> Error {
-    match error {
-        DbError::Unique { columns, .. } => {
-            let fields: Vec<&str> = columns
-                .iter()
-                .filter_map(|name| schema.columns.iter().find(|column| column.name == *name))
-                .map(|column| column.field.name.as_str())
-                .filter(|name| *name != "organization_id")
-                .collect();
-            let error = Error::new(
-                Reason::UniqueViolation,
-                format!(
-                    "{} of {} must be unique, and this value is taken",
-                    fields.join(" and "),
-                    schema.name()
-                ),
-            )
-            .with("object", schema.name());
-            match fields.as_slice() {
-                [field] => {
-                    let value = schema
-                        .position(field)
-                        .map(|position| cells[position].to_json());
-                    error
-                        .with("field", *field)
-                        .with("value", value.unwrap_or_default())
-                }
-                _ => error.with("fields", fields),
-            }
-        }
-        other => other.into(),
     }
 }
 
@@ -794,15 +544,6 @@ fn set(schema: &Schema, cells: &mut [Cell], field: &str, cell: Cell) {
 fn not_allowed(schema: &Schema, what: &str) -> Error {
     Error::denied(format!("Not allowed to {what} of {}", schema.name()))
         .with("object", schema.name())
-}
-
-fn moved(schema: &Schema, id: &str) -> Error {
-    Error::new(
-        Reason::ConcurrentUpdate,
-        format!("Record {}/{id} keeps changing; try again", schema.name()),
-    )
-    .with("object", schema.name())
-    .with("id", id)
 }
 
 /// Whether the object is one whose records grant rights.
