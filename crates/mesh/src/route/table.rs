@@ -3,9 +3,9 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, uri::PathAndQuery};
-use proto::annotations::v1::RateClass;
+use proto::annotations::v1::{Expand, RateClass};
 
-use super::{shape::Shape, template::Template};
+use super::{deprecation::Deprecated, shape::Shape, template::Template};
 use crate::guard::Entry;
 
 /// The header by which a client makes a change repeatable.
@@ -44,37 +44,41 @@ pub struct Route {
     pub safe: bool,
     /// What the RPC does, in one sentence without a full stop.
     pub summary: String,
-    pub(super) shapes: Shapes,
-    pub(super) vars: Vec<usize>,
-    pub(super) query: Query,
-    pub(super) request_headers: Vec<(HeaderName, usize)>,
-    pub(super) body: Body,
-    pub(super) body_optional: bool,
-    pub(super) empty: bool,
+    /// What it is repeated over in OpenAPI.
+    pub expand: Expand,
+    /// Set when clients should turn elsewhere.
+    pub deprecated: Option<Deprecated>,
+    pub(crate) shapes: Shapes,
+    pub(crate) vars: Vec<usize>,
+    pub(crate) query: Query,
+    pub(crate) request_headers: Vec<(HeaderName, usize)>,
+    pub(crate) body: Body,
+    pub(crate) body_optional: bool,
+    pub(crate) empty: bool,
     pub(super) status_field: Option<Vec<u32>>,
-    pub(super) response_body: Option<usize>,
-    pub(super) response_headers: Vec<(HeaderName, Template)>,
+    pub(crate) response_body: Option<usize>,
+    pub(crate) response_headers: Vec<(HeaderName, Template)>,
 }
 
 /// Request and response of an RPC.
 #[derive(Debug)]
-pub(super) struct Shapes {
-    pub(super) request: Arc<Shape>,
-    pub(super) response: Arc<Shape>,
+pub(crate) struct Shapes {
+    pub(crate) request: Arc<Shape>,
+    pub(crate) response: Arc<Shape>,
 }
 
 /// What query parameters fill.
 #[derive(Debug, Default)]
-pub(super) struct Query {
+pub(crate) struct Query {
     /// Every name, aliases too, to its field.
-    pub(super) names: HashMap<String, usize>,
+    pub(crate) names: HashMap<String, usize>,
     /// The number of the field that takes all others.
-    pub(super) remaining: Option<u32>,
+    pub(crate) remaining: Option<u32>,
 }
 
 /// What the HTTP body fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// Nothing: a body is not read.
     None,
     /// All fields that path and headers do not fill.
