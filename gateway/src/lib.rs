@@ -1,8 +1,8 @@
 //! The REST edge: it reads who asks, finds the route and moves the request over it to a service.
 //!
 //! Invariant: the gateway has no handler for any endpoint of a service, parses no record and
-//! decides nothing about rights. Written by hand are only discovery, the OpenAPI document's frame, health, readiness
-//! and metrics.
+//! decides nothing about rights. Written by hand are only discovery, the OpenAPI document's frame, the explorer, health,
+//! readiness and metrics.
 
 mod address;
 mod answer;
@@ -10,6 +10,7 @@ mod body;
 mod config;
 mod cors;
 mod discovery;
+mod docs;
 mod edge;
 mod gate;
 mod limits;

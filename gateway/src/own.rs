@@ -8,6 +8,7 @@ use tokio::time::timeout_at;
 
 use crate::{
     answer::{Body, Refusal},
+    docs::{self, Asset},
     edge::{Asked, Edge, Noted, is_overtaken, timed_out},
     origin, probes,
 };
@@ -22,6 +23,7 @@ pub(crate) enum Own {
     Discovery,
     WellKnown,
     OpenApi,
+    Docs(&'static Asset),
 }
 
 /// The methods that all of them take.
@@ -40,7 +42,7 @@ pub(crate) fn own(path: &str) -> Option<Own> {
         "/api/v1" | "/api/v1/discovery" => Own::Discovery,
         "/api/v1/openapi.json" => Own::OpenApi,
         "/.well-known/objectstack" => Own::WellKnown,
-        _ => return None,
+        other => Own::Docs(docs::asset(other)?),
     })
 }
 
@@ -57,6 +59,7 @@ impl Edge {
             Own::Ready => self.probes.ready().await,
             Own::Metrics => Ok(probes::metrics()),
             Own::Versions => Ok(self.discovery.versions()),
+            Own::Docs(asset) => Ok(asset.response(&asked.parts.headers)),
             Own::Discovery | Own::WellKnown => {
                 let wrapped = matches!(own, Own::WellKnown);
                 let work = self.discover(asked, wrapped, noted);

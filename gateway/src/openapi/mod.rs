@@ -25,6 +25,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 pub use document::Document;
+pub(crate) use document::{etag, is_known};
 
 use crate::{Config, Peers, probes::NEEDED};
 
