@@ -73,6 +73,7 @@ impl Table {
         // So that `Allow` reads the same everywhere.
         let rank = |method: &Method| order.iter().position(|other| other == method);
         table.routers.sort_by_key(|(method, _)| rank(method));
+        table.note_shadows();
         Ok(table)
     }
 
@@ -225,6 +226,7 @@ fn route(
         },
         cookies: rest.cookies,
         summary: summary(rpc),
+        shadowed_by: Vec::new(),
         expand: rest.expand(),
         deprecated: rest.deprecation.as_ref().map(Deprecated::of).transpose()?,
         vars,
