@@ -32,6 +32,10 @@ install_missing() {
   command -v redis-server >/dev/null || missing+=(redis-server)
   # The tests have a client in Python.
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+  # The API is linted and explored by tools of Node, and a browser walks through /docs.
+  command -v node >/dev/null || missing+=(nodejs)
+  command -v npm >/dev/null || missing+=(npm)
+  command -v chromium >/dev/null || missing+=(chromium)
   [[ ${#missing[@]} == 0 ]] && return
   local sudo=()
   if ! $am_root; then

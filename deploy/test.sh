@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Passes the tests, from a clean clone: starts PostgreSQL and Redis of its own (installed from
-# Debian's packages when they are absent), then format, lints and the whole suite in all sizes.
+# Passes the tests, from a clean clone: starts PostgreSQL and Redis of its own (they, a browser and
+# what the tests' clients run on are installed from Debian's packages when they are absent), then
+# format, lints and the whole suite in all sizes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +23,8 @@ step "lints"
 cargo clippy --locked --workspace --all-targets -- -D warnings
 
 step "tests"
+# The browser was installed above: a test that cannot find it fails instead of being left out.
+export OBJECTMESH_TEST_BROWSER=1
 if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --locked --workspace --no-fail-fast
 else

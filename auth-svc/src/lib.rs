@@ -8,6 +8,7 @@ mod app;
 mod config;
 mod domain;
 mod grpc;
+pub mod openapi;
 pub mod process;
 mod store;
 
@@ -80,7 +81,7 @@ pub async fn build(
     let resolver = Resolver::new(Door::Service, peers.auth, None);
     resolver.follow(&tasks, app.own_identity());
     let guard = Guard::new(NAME, resolver, config.reflection)?;
-    // The revision is that of the metadata, which auth-svc does not serve.
-    let node = Node::new(NAME, routes, guard, tasks, Arc::new(|| 0)).await?;
+    let contract = Arc::new(openapi::contract()?);
+    let node = Node::new(NAME, routes, guard, tasks, contract).await?;
     Ok(node.needs(&db))
 }

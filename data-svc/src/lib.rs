@@ -7,6 +7,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod grpc;
+pub mod openapi;
 pub mod process;
 pub mod registry;
 pub mod store;
@@ -110,9 +111,8 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         .add_service(changes)
         .add_service(metadata)
         .add_service(principals);
-    let catalog = Arc::clone(&engine.catalog);
-    let revision = Arc::new(move || catalog.current().revision);
-    let node = Node::new(NAME, routes, guard, tasks, revision).await?;
+    let description = Arc::new(openapi::Description::new(engine.clone())?);
+    let node = Node::new(NAME, routes, guard, tasks, description).await?;
     let node = node.needs(&engine.db);
     Ok(Service { node, engine })
 }

@@ -4,6 +4,7 @@
 //! is marked so in the contract, and the guard answers it with NOT_IMPLEMENTED.
 
 mod config;
+pub mod openapi;
 pub mod process;
 
 use std::sync::Arc;
@@ -37,6 +38,6 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let resolver = Resolver::new(Door::Service, peers.auth, None);
     resolver.follow(&tasks, own);
     let guard = Guard::new(NAME, resolver, config.reflection)?;
-    // It holds no metadata yet.
-    Node::new(NAME, Routes::default(), guard, tasks, Arc::new(|| 0)).await
+    let contract = Arc::new(openapi::contract()?);
+    Node::new(NAME, Routes::default(), guard, tasks, contract).await
 }

@@ -52,7 +52,9 @@ fn bits(address: IpAddr) -> u128 {
 }
 
 impl Networks {
-    fn contain(&self, address: IpAddr) -> bool {
+    /// Whether the word of who connects from that address is taken.
+    pub(crate) fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(address))
     }
 

@@ -24,7 +24,7 @@ pub struct Config {
     /// The URL under which clients reach the gateway; must be set in production.
     #[serde(deserialize_with = "not_empty")]
     pub public_url: Option<String>,
-    /// Networks (CIDR) whose `X-Forwarded-For` is believed.
+    /// Networks (CIDR) whose `X-Forwarded-*` headers are believed.
     #[serde(deserialize_with = "list")]
     pub trusted_proxies: Vec<String>,
     /// Further origins that may call with cookies and read answers.

@@ -29,7 +29,7 @@ struct Family {
 }
 
 impl Discovery {
-    pub(crate) fn new(table: &Table, environment: &str) -> Self {
+    pub(crate) fn new(table: &Table, environment: &str, public: bool) -> Self {
         let families = families(table);
         let mut routes: Map<String, Value> = families
             .iter()
@@ -37,10 +37,20 @@ impl Discovery {
             .map(|family| (family.name.clone(), json!(family.path)))
             .collect();
         routes.insert("discovery".to_owned(), json!("/api/v1/discovery"));
-        let own = ["/api/v1", "/api/v1/discovery"].map(|path| {
+        let auth = if public { "public" } else { "session" };
+        let own = [
+            ("/api/v1", "Tells what this runtime serves", auth),
+            ("/api/v1/discovery", "Tells what this runtime serves", auth),
+            (
+                "/api/v1/openapi.json",
+                "Describes the API as OpenAPI 3.0, as far as the caller may see it",
+                "session",
+            ),
+        ];
+        let own = own.map(|(path, summary, auth)| {
             json!({
-                "method": "GET", "path": path, "summary": "Tells what this runtime serves",
-                "auth": "session", "tags": ["discovery"],
+                "method": "GET", "path": path, "summary": summary, "auth": auth,
+                "tags": ["discovery"],
             })
         });
         let endpoints: Vec<Value> = own
@@ -74,7 +84,8 @@ impl Discovery {
             },
             "scoping": {"enabled": false, "resolution": "auto", "scoped": false},
             "versions": [version()],
-            "deprecation": null,
+            "deprecation": deprecation(table),
+            "schemaDiscovery": {"openapi": "/api/v1/openapi.json"},
             "locale": {"default": "en-US", "supported": ["en-US"], "timezone": "UTC"},
         });
         let Value::Object(base) = document else {
@@ -141,6 +152,22 @@ fn version() -> Value {
     json!({"version": "v1", "status": "stable", "deprecatedAt": null, "sunsetAt": null})
 }
 
+/// When the first of the routes on their way out may be gone; null while there is none.
+fn deprecation(table: &Table) -> Value {
+    let deprecated = || {
+        table
+            .routes()
+            .iter()
+            .filter_map(|route| route.deprecated.as_ref())
+    };
+    // Dates as text sort by time.
+    let horizon = deprecated().filter_map(|one| one.sunset.as_deref()).min();
+    match deprecated().next() {
+        None => Value::Null,
+        Some(_) => json!({"horizon": horizon}),
+    }
+}
+
 /// `/api/v1/<segment>` of every route, once each.
 fn families(table: &Table) -> Vec<Family> {
     let mut seen = BTreeSet::new();
@@ -194,6 +221,13 @@ fn endpoint(route: &Route) -> Value {
     });
     if !route.entry.implemented {
         endpoint["implemented"] = json!(false);
+    }
+    if let Some(deprecated) = &route.deprecated {
+        endpoint["deprecated"] = json!({
+            "since": deprecated.since,
+            "sunset": deprecated.sunset,
+            "successor": deprecated.successor,
+        });
     }
     match &route.entry.rule {
         Rule::Public(_) => endpoint["auth"] = json!("public"),

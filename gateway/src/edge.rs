@@ -12,7 +12,6 @@ use mesh::{
     Ctx, Error, clock,
     ctx::{self, Caller, REQUEST_ID},
     error::Reason,
-    guard,
     identity::Identity,
     resolver::{Credential, Resolver},
     revision::Seen,
@@ -33,7 +32,9 @@ use crate::{
     gate,
     limits::{Limits, Verdict, Who},
     load::Load,
+    openapi::Documents,
     origin::Origins,
+    own::{self, Own},
     probes::{self, Probes},
     upstream::Upstream,
 };
@@ -51,6 +52,7 @@ pub(crate) struct Edge {
     pub(crate) origins: Origins,
     pub(crate) proxies: Networks,
     pub(crate) discovery: Discovery,
+    pub(crate) documents: Documents,
     pub(crate) probes: Probes,
     /// The newest metadata seen in an answer: who changed it sees it in the next request, whichever
     /// replica answers.
@@ -68,16 +70,18 @@ pub(crate) struct From {
 }
 
 /// What is known of a request before anything is decided.
-struct Asked {
+pub(crate) struct Asked {
     id: Arc<str>,
     /// The client's address, as far as it can be told.
     client: IpAddr,
+    /// Whether a trusted proxy handed it on.
+    pub(crate) proxied: bool,
     /// Whether the connection is one too many.
-    spare: bool,
-    started: Instant,
+    pub(crate) spare: bool,
+    pub(crate) started: Instant,
     /// Its `Origin`, when it is trusted.
     origin: Option<HeaderValue>,
-    parts: Parts,
+    pub(crate) parts: Parts,
 }
 
 impl Asked {
@@ -90,17 +94,6 @@ impl Asked {
 enum Target<'e, 'p> {
     Route(&'e Route, Vars<'p>),
     Own(Own),
-}
-
-/// The paths that are the gateway's own.
-#[derive(Clone, Copy)]
-enum Own {
-    Health,
-    Ready,
-    Metrics,
-    Versions,
-    Discovery,
-    WellKnown,
 }
 
 impl Edge {
@@ -117,6 +110,7 @@ impl Edge {
             // Request id: first of all, so that whatever happens can be found by it.
             id: gate::request_id(&parts.headers).into(),
             client: self.proxies.client(from.address, &parts.headers),
+            proxied: self.proxies.contain(from.address),
             spare: from.spare,
             started,
             origin: self.origins.trusted(&parts.headers).cloned(),
@@ -128,6 +122,10 @@ impl Edge {
             Ok(Target::Own(_)) => asked.path().trim_end_matches('/').into(),
             // Names that clients choose would grow the metrics without end.
             Err(_) => "unmatched".into(),
+        };
+        let deprecated = match &target {
+            Ok(Target::Route(route, _)) => route.deprecated.as_ref(),
+            Ok(Target::Own(_)) | Err(_) => None,
         };
         // Trace: one span a request, around everything that may log.
         let served = Served::http(
@@ -168,6 +166,10 @@ impl Edge {
         // Limits: told on refusals too, so that a client can pace itself.
         if let Some(verdict) = answering.noted.counted.take() {
             tell(verdict, response.headers_mut());
+        }
+        // Deprecation: told on every answer, so that clients turn elsewhere in time.
+        if let Some(deprecated) = deprecated {
+            deprecated.tell(response.headers_mut());
         }
         // CORS: browsers may read an answer, also a failure, only when it says so.
         cors::mark(response.headers_mut(), asked.origin.clone());
@@ -268,7 +270,7 @@ impl Edge {
 
     /// Who asks, and the rate limit by caller; by address where nobody does or the credential is
     /// not good, so that guessing has an end.
-    async fn identify(
+    pub(crate) async fn identify(
         &self,
         asked: &Asked,
         class: RateClass,
@@ -360,10 +362,10 @@ impl Edge {
     }
 
     fn target<'p>(&self, method: &Method, path: &'p str) -> Result<Target<'_, 'p>, Refusal> {
-        if let Some(own) = own(path) {
+        if let Some(own) = own::own(path) {
             return match *method {
                 Method::GET | Method::HEAD => Ok(Target::Own(own)),
-                _ => Err(Refusal::method(method, &OWN_METHODS)),
+                _ => Err(Refusal::method(method, &own::METHODS)),
             };
         }
         match self.table.find(method, path) {
@@ -374,8 +376,8 @@ impl Edge {
     }
 
     fn allowed(&self, path: &str) -> Vec<Method> {
-        match own(path) {
-            Some(_) => OWN_METHODS.to_vec(),
+        match own::own(path) {
+            Some(_) => own::METHODS.to_vec(),
             None => self.table.allowed(path),
         }
     }
@@ -394,38 +396,8 @@ impl Edge {
         Ok(response)
     }
 
-    async fn own(
-        &self,
-        asked: &Asked,
-        own: Own,
-        noted: &mut Noted,
-    ) -> Result<Response<Body>, Refusal> {
-        match own {
-            Own::Health => Ok(probes::health()),
-            Own::Ready => self.probes.ready().await,
-            Own::Metrics => Ok(probes::metrics()),
-            Own::Versions => Ok(self.discovery.versions()),
-            Own::Discovery | Own::WellKnown => {
-                let limit = guard::DEADLINE_DEFAULT;
-                let public = self.config.public_discovery;
-                let class = RateClass::Reads;
-                let _place = self.load.request(class, asked.spare)?;
-                let work = async {
-                    self.identify(asked, class, public, limit, noted).await?;
-                    let services = self.probes.statuses().await;
-                    let wrapped = matches!(own, Own::WellKnown);
-                    Ok(self.discovery.document(&services, wrapped))
-                };
-                match timeout_at(asked.started + limit, work).await {
-                    Ok(answer) => answer,
-                    Err(_) => Err(timed_out(limit)),
-                }
-            }
-        }
-    }
-
     /// What goes with the call. Nothing of the client's headers does but what is named here.
-    fn context(
+    pub(crate) fn context(
         &self,
         asked: &Asked,
         caller: Option<Caller>,
@@ -450,11 +422,11 @@ impl Edge {
 
 /// What is learned of a request on the way.
 #[derive(Default)]
-struct Noted {
+pub(crate) struct Noted {
     /// The trace it belongs to.
-    trace: Option<Trace>,
+    pub(crate) trace: Option<Trace>,
     /// Who asks.
-    user: Option<Arc<Identity>>,
+    pub(crate) user: Option<Arc<Identity>>,
     /// What the rate limit said.
     counted: Option<Verdict>,
 }
@@ -515,20 +487,6 @@ impl Drop for Answering<'_> {
     }
 }
 
-const OWN_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
-
-fn own(path: &str) -> Option<Own> {
-    Some(match path.strip_suffix('/').unwrap_or(path) {
-        "/health" => Own::Health,
-        "/ready" => Own::Ready,
-        "/metrics" => Own::Metrics,
-        "/api" => Own::Versions,
-        "/api/v1" | "/api/v1/discovery" => Own::Discovery,
-        "/.well-known/objectstack" => Own::WellKnown,
-        _ => return None,
-    })
-}
-
 /// Every answer, failures too, carries the request id, and says what it is and who may keep it.
 fn protect(headers: &mut HeaderMap, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
@@ -545,7 +503,7 @@ fn protect(headers: &mut HeaderMap, request_id: &str) {
 
 /// Whether a service refused the identity token that came with the call, because of what happened
 /// since it was made.
-fn is_overtaken(error: &Error) -> bool {
+pub(crate) fn is_overtaken(error: &Error) -> bool {
     let reason = error.detail("reason").and_then(|reason| reason.as_str());
     error.reason() == Reason::Unauthenticated
         && matches!(reason, Some("REVOKED_TOKEN" | "EXPIRED_TOKEN"))
@@ -563,7 +521,7 @@ fn tell(verdict: Verdict, headers: &mut HeaderMap) {
     }
 }
 
-fn timed_out(limit: Duration) -> Refusal {
+pub(crate) fn timed_out(limit: Duration) -> Refusal {
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     Error::new(Reason::Timeout, "The deadline passed")
         .with("deadlineMs", limit)

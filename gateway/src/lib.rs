@@ -1,7 +1,8 @@
 //! The REST edge: it reads who asks, finds the route and moves the request over it to a service.
 //!
 //! Invariant: the gateway has no handler for any endpoint of a service, parses no record and
-//! decides nothing about rights. Written by hand are only discovery, health, readiness and metrics.
+//! decides nothing about rights. Written by hand are only discovery, the OpenAPI document's frame, the explorer, health,
+//! readiness and metrics.
 
 mod address;
 mod answer;
@@ -9,11 +10,14 @@ mod body;
 mod config;
 mod cors;
 mod discovery;
+mod docs;
 mod edge;
 mod gate;
 mod limits;
 mod load;
+pub mod openapi;
 mod origin;
+mod own;
 mod probes;
 pub mod process;
 mod request_target;
@@ -38,7 +42,10 @@ use mesh::{
 pub use config::{Config, DEFAULTS, PeerUrls, Process, Redis};
 pub use limits::{Limits, RateLimit};
 
-use crate::{discovery::Discovery, edge::Edge, load::Load, probes::Probes, upstream::Upstream};
+use crate::{
+    discovery::Discovery, edge::Edge, load::Load, openapi::Documents, probes::Probes,
+    upstream::Upstream,
+};
 
 /// The services behind the gateway.
 #[derive(Clone)]
@@ -101,12 +108,13 @@ pub fn build(
             Ok((route.rpc.clone(), peer.clone()))
         })
         .collect::<anyhow::Result<_>>()?;
-    let discovery = Discovery::new(&table, &config.environment);
+    let discovery = Discovery::new(&table, &config.environment, config.public_discovery);
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
     let own = ServiceIdentity::new("gateway", peers.auth.clone(), config.mesh_secret.clone());
     resolver.follow(&tasks, own);
     let load = Load::new(config.max_in_flight, config.max_connections);
     let readiness = Readiness::of_itself();
+    let documents = Documents::new(&peers, &config);
     let probes = Probes::new(peers, sessions, readiness.clone());
     telemetry::record_metrics(&tasks);
     Ok(Gateway {
@@ -121,6 +129,7 @@ pub fn build(
             origins,
             proxies,
             discovery,
+            documents,
             probes,
             revision: Seen::default(),
             config,

@@ -77,6 +77,13 @@ impl Origins {
     }
 }
 
+/// `scheme://host`, when that is an origin and nothing more.
+pub(crate) fn url(scheme: &str, host: &str) -> Option<String> {
+    let url = format!("{scheme}://{host}");
+    let plain = !host.contains(['/', '?', '#', '\\']);
+    (plain && Origin::parse(&url).is_some()).then_some(url)
+}
+
 fn host(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::HOST)?.to_str().ok()
 }
@@ -128,6 +135,15 @@ mod tests {
         // The Host header does not count once the public URL is known.
         let rebound = [("origin", "http://evil.example"), ("host", "evil.example")];
         check(&origins, &rebound, false);
+    }
+
+    #[test]
+    fn only_hosts_make_urls() {
+        let expected = Some("https://example.org:8443".to_owned());
+        assert_eq!(url("https", "example.org:8443"), expected);
+        for host in ["", "a/b", "a@b", "a b", "a?b", "a#b", "a:b"] {
+            assert_eq!(url("http", host), None, "{host}");
+        }
     }
 
     #[test]

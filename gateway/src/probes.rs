@@ -20,7 +20,7 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(1);
 
 /// Without these no request is answered; without the others some are.
-const NEEDED: [&str; 2] = ["auth-svc", "data-svc"];
+pub(crate) const NEEDED: [&str; 2] = ["auth-svc", "data-svc"];
 
 /// How a service is, in discovery's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

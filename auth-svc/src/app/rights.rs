@@ -159,7 +159,11 @@ impl App {
     async fn follow_metadata(&self, data: &Link) -> Result<()> {
         let mut request = self
             .own
-            .request(Purpose::FollowChanges, OPENING_MAX, DescribeRequest {})
+            .request(
+                Purpose::FollowChanges,
+                OPENING_MAX,
+                DescribeRequest::default(),
+            )
             .await?;
         request.set_timeout(OPENING_MAX);
         let described = DescribeServiceClient::new(data.clone())

@@ -75,9 +75,16 @@ impl FakeData {
         let routes = Routes::default()
             .add_service(PrincipalServiceServer::new(self.clone()))
             .add_service(ChangeServiceServer::new(self.clone()));
-        Node::new("data-svc", routes, guard, Tasks::default(), Arc::new(|| 0))
-            .await
-            .unwrap()
+        let contract = mesh::openapi::Contract::of("objectmesh.data.").unwrap();
+        Node::new(
+            "data-svc",
+            routes,
+            guard,
+            Tasks::default(),
+            Arc::new(contract),
+        )
+        .await
+        .unwrap()
     }
 }
 

@@ -20,6 +20,8 @@ pub const AUDIENCE: &str = "objectmesh";
 pub const TOKEN_TYPE: &str = "objectmesh-identity+jwt";
 /// Longest life of an identity token, in seconds.
 pub const LIFETIME_S: i64 = 60;
+/// The scope of an RPC that every scoped key opens.
+pub const SCOPE_ANY: &str = "any";
 /// The permission set that holds every right.
 pub const ADMIN_PERMISSION_SET: &str = "admin_full_access";
 
@@ -182,12 +184,15 @@ impl Identity {
                 .any(|held| held == key || (held == "ai:admin" && key.starts_with("ai:")))
     }
 
-    /// Whether a scoped API key opens an RPC of that scope. Identities without scopes always pass.
+    /// Whether a scoped API key opens an RPC of that scope: the scope is held, or it is
+    /// [`SCOPE_ANY`]. Identities without scopes always pass.
     #[must_use]
     pub fn in_scope(&self, scope: &str) -> bool {
-        self.scopes
-            .as_ref()
-            .is_none_or(|scopes| !scope.is_empty() && scopes.iter().any(|held| held == scope))
+        scope == SCOPE_ANY
+            || self
+                .scopes
+                .as_ref()
+                .is_none_or(|scopes| !scope.is_empty() && scopes.iter().any(|held| held == scope))
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod admin;
 pub mod clock;
+mod comments;
 pub mod config;
 pub mod ctx;
 pub mod db;
@@ -15,6 +16,7 @@ pub mod identity;
 pub mod link;
 pub mod load;
 pub mod node;
+pub mod openapi;
 pub mod process;
 pub mod ready;
 pub mod resolver;

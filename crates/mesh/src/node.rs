@@ -1,7 +1,7 @@
 //! A node: what a service's `build` returns, ready to be served on a socket, called in process, or
 //! both. `build` binds no socket; listeners are handed in.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use proto::mesh::v1::{
     DescribeRequest, DescribeResponse,
@@ -16,9 +16,11 @@ use tonic::{
 use tower::Layer as _;
 
 use crate::{
+    Ctx, Error,
     db::Db,
     guard::{Guard, Guarded},
     load::Load,
+    openapi::{self, Describe},
     ready::Readiness,
     tasks::Tasks,
     telemetry,
@@ -39,9 +41,6 @@ pub struct Node {
     pub tasks: Tasks,
 }
 
-/// Tells the revision of the metadata that a service serves.
-pub type Revision = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;
-
 impl Node {
     /// A node of these RPC services; health, reflection and `DescribeService` are added.
     ///
@@ -52,7 +51,7 @@ impl Node {
         mut routes: Routes,
         guard: Guard,
         tasks: Tasks,
-        revision: Revision,
+        describe: Arc<dyn Describe>,
     ) -> anyhow::Result<Self> {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter
@@ -65,7 +64,7 @@ impl Node {
         };
         // Python's client and older tools speak the version before v1 only.
         let (reflection, older) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-        let describe = DescribeServiceServer::new(Describe { name, revision });
+        let describe = DescribeServiceServer::new(Described { name, describe });
         routes = routes
             .add_service(health)
             .add_service(reflection)
@@ -156,21 +155,33 @@ impl Node {
     }
 }
 
-struct Describe {
+struct Described {
     name: &'static str,
-    revision: Revision,
+    describe: Arc<dyn Describe>,
 }
 
 #[tonic::async_trait]
-impl DescribeService for Describe {
+impl DescribeService for Described {
     async fn describe(
         &self,
-        _request: Request<DescribeRequest>,
+        request: Request<DescribeRequest>,
     ) -> Result<Response<DescribeResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let (registry_revision, openapi) = if request.into_inner().with_openapi {
+            let (revision, fragment) = self.describe.fragment(&ctx)?;
+            (
+                revision,
+                serde_json::to_vec(&fragment).map_err(Error::internal)?,
+            )
+        } else {
+            (self.describe.revision(), Vec::new())
+        };
         Ok(Response::new(DescribeResponse {
             service: self.name.to_owned(),
             runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
-            registry_revision: (self.revision)(),
+            registry_revision,
+            rights_key: openapi::rights_key(ctx.identity()?),
+            openapi: openapi.into(),
         }))
     }
 }

@@ -87,17 +87,28 @@ fn property(field: &Field) -> Map<String, Value> {
     if let Some(description) = description {
         schema.insert("description".to_owned(), description.as_str().into());
     }
+    // A list without members reads as an empty one.
     if !field.required && !field.is_multi_value() {
+        allow_null(&mut schema);
+    }
+    if let Some(reference) = &field.reference {
+        schema.insert("x-reference".to_owned(), reference.as_str().into());
+    }
+    schema
+}
+
+/// Lets a value be null. Without a `type` it may be anyway, and `nullable` would count for nothing.
+fn allow_null(schema: &mut Map<String, Value>) {
+    if let Some(first) = schema.get_mut("anyOf").and_then(|any| any.get_mut(0)) {
+        first["nullable"] = Value::Bool(true);
+    }
+    if schema.contains_key("type") {
         schema.insert("nullable".to_owned(), Value::Bool(true));
         // A nullable enum has to list null itself.
         if let Some(Value::Array(choices)) = schema.get_mut("enum") {
             choices.push(Value::Null);
         }
     }
-    if let Some(reference) = &field.reference {
-        schema.insert("x-reference".to_owned(), reference.as_str().into());
-    }
-    schema
 }
 
 /// One value, whatever `multiple` says.
@@ -138,9 +149,18 @@ fn value(field: &Field) -> Map<String, Value> {
                 set("properties", parts(field)["properties"].clone());
             }
         }
-        FieldType::Json | FieldType::Record | FieldType::Location | FieldType::Address => {
+        FieldType::Record | FieldType::Location | FieldType::Address => {
             set("type", "object".into());
         }
+        FieldType::Json => {}
+        // An id or an address, or the file's metadata; formatted text may be a document.
+        FieldType::Image
+        | FieldType::File
+        | FieldType::Avatar
+        | FieldType::Video
+        | FieldType::Audio
+        | FieldType::Signature
+        | FieldType::Richtext => set("anyOf", json!([{"type": "string"}, {"type": "object"}])),
         kind => {
             set("type", "string".into());
             if kind == FieldType::Email {

@@ -15,6 +15,7 @@
 
 pub mod canonical;
 pub mod diagnostics;
+pub mod example;
 pub mod expression;
 pub mod field;
 pub mod json_schema;

@@ -7,6 +7,7 @@ use mesh::telemetry::{self, LogFormat, Settings};
 use objectmesh::commands::{
     dev::{self, Dev},
     migrate::{self, Migrate},
+    openapi::{self, OpenApi},
     serve::{self, Serve},
     validate::{self, Validate},
 };
@@ -30,6 +31,9 @@ enum Command {
     Migrate(Migrate),
     /// Checks an app: diagnostics with file, path and fix.
     Validate(Validate),
+    /// Prints the OpenAPI document of an app, as an administrator sees it.
+    #[command(name = "openapi")]
+    OpenApi(OpenApi),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,10 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Validate(command) => {
             telemetry::init(LogFormat::Text, &filter("warn"));
             return validate::run(&command, &mut io::stdout());
+        }
+        Command::OpenApi(command) => {
+            telemetry::init(LogFormat::Text, &filter("warn"));
+            openapi::run(&command, &mut io::stdout())?;
         }
     }
     Ok(true)

@@ -3,21 +3,14 @@
 
 mod support;
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
 use proto::data::v1::{
     CreateRecordRequest, GetRecordRequest, ListRecordsRequest, Record, record::Body,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{
-    Answer, TestMesh, encode,
-    process::{child::run, servers::lock},
-    with_token,
-};
+use support::{Answer, TestMesh, encode, process::child::run, tools::python, with_token};
 use tonic::{Request, Status};
 
 sizes!(
@@ -32,7 +25,7 @@ sizes!(
             last.trim_start_matches("http://").to_owned()
         };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/read_record.py");
-        let mut command = Command::new(python());
+        let mut command = Command::new(python("client", include_str!("python/requirements.txt")));
         command
             .arg(script)
             .args([address(&mesh.at.auth), address(&mesh.at.data)])
@@ -71,37 +64,6 @@ fn floats(value: &Value) -> Value {
         }
         other => other.clone(),
     }
-}
-
-/// A Python with the packages of `requirements.txt`, made once for this build folder.
-fn python() -> PathBuf {
-    const WANTED: &str = include_str!("python/requirements.txt");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-client");
-    let python = folder.join("bin/python");
-    let _one_at_a_time = lock("python-client");
-    let installed = folder.join("installed.txt");
-    if std::fs::read_to_string(&installed).is_ok_and(|text| text == WANTED) {
-        return python;
-    }
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&folder));
-    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt");
-    run(Command::new(&python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--only-binary",
-            ":all:",
-            "-r",
-        ])
-        .arg(list)
-        .stderr(Stdio::inherit()));
-    // Last, so that an installation that broke off is done again.
-    std::fs::write(installed, WANTED).expect("a file");
-    python
 }
 
 /// What a door answers, in the words of both: REST's code, or the record and lists as JSON.

@@ -75,7 +75,7 @@ impl Bed {
     /// The revision that a data-svc serves.
     async fn revision(&self, url: &str) -> u64 {
         let mut client = DescribeServiceClient::new(Link::connect(url).expect("an address"));
-        let asked = with_token(DescribeRequest {}, &self.admin);
+        let asked = with_token(DescribeRequest::default(), &self.admin);
         let answer = client.describe(asked).await.expect("an answer");
         answer.into_inner().registry_revision
     }

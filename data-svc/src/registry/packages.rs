@@ -272,6 +272,16 @@ fn read(installed: &[package::Installed]) -> anyhow::Result<Vec<Package>> {
     Ok(packages)
 }
 
+/// The registry of packages that are not installed anywhere: the platform's own and these.
+///
+/// # Errors
+/// Never in a built program: the platform's metadata is part of it, and tested.
+pub fn registry(packages: Vec<Package>) -> anyhow::Result<Registry> {
+    let mut all = read(&[])?;
+    all.extend(packages);
+    Ok(Registry::build(all, 1, clock::now()).0)
+}
+
 /// Names of the platform's own objects, to which apps may refer.
 ///
 /// # Errors

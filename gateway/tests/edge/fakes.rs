@@ -9,6 +9,7 @@ use mesh::{
     error::Reason,
     guard::Guard,
     identity::{Claims, Identity, Kind, TOKEN_TYPE},
+    openapi::Contract,
     resolver::{Door, Resolver},
     tasks::Tasks,
 };
@@ -74,7 +75,9 @@ pub(crate) async fn data_node(auth: &Link) -> Node {
 async fn node(name: &'static str, routes: Routes, auth: &Link) -> Node {
     let resolver = Resolver::new(Door::Service, auth.clone(), None);
     let guard = Guard::new(name, resolver, false).unwrap();
-    Node::new(name, routes, guard, Tasks::default(), Arc::new(|| 0))
+    let package = name.replace("-svc", ".");
+    let contract = Contract::of(&format!("objectmesh.{package}")).unwrap();
+    Node::new(name, routes, guard, Tasks::default(), Arc::new(contract))
         .await
         .unwrap()
 }

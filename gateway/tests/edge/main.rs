@@ -11,5 +11,6 @@ mod harness;
 mod head;
 mod identity;
 mod limits;
+mod openapi;
 mod own;
 mod transcoding;

@@ -56,6 +56,10 @@ async fn discovery_tells_what_is_there_and_only_that() {
         json!({"enabled": false})
     );
     assert_eq!(found["deprecation"], Value::Null);
+    assert_eq!(
+        found["schemaDiscovery"],
+        json!({"openapi": "/api/v1/openapi.json"})
+    );
     let endpoints = found["endpoints"].as_array().unwrap();
     let list = json!({"method": "GET", "path": "/api/v1/data/:object",
         "summary": "Lists records that fit a filter, ordered and paged",

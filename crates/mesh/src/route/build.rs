@@ -14,11 +14,15 @@ use proto::{
 };
 
 use super::{
+    deprecation::Deprecated,
     shape::{Kind, Shape, Shapes as Maker},
     table::{Body, Query, Route, Shapes, Table},
     template::Template,
 };
-use crate::guard::{self, Entry};
+use crate::{
+    comments::{self, Comments},
+    guard::{self, Entry},
+};
 
 /// Largest request body where the `rest` option states none (spec/discovery.md §4).
 const BODY_LIMIT_DEFAULT: usize = 10 * 1024 * 1024;
@@ -69,6 +73,7 @@ impl Table {
         // So that `Allow` reads the same everywhere.
         let rank = |method: &Method| order.iter().position(|other| other == method);
         table.routers.sort_by_key(|(method, _)| rank(method));
+        table.note_shadows();
         Ok(table)
     }
 
@@ -221,6 +226,9 @@ fn route(
         },
         cookies: rest.cookies,
         summary: summary(rpc),
+        shadowed_by: Vec::new(),
+        expand: rest.expand(),
+        deprecated: rest.deprecation.as_ref().map(Deprecated::of).transpose()?,
         vars,
         query,
         request_headers,
@@ -343,16 +351,6 @@ fn query(
 
 /// The first sentence of the RPC's comment, without its full stop.
 fn summary(rpc: &MethodDescriptor) -> String {
-    let file = rpc.parent_file();
-    let info = file.file_descriptor_proto().source_code_info.as_ref();
-    let comment = info
-        .into_iter()
-        .flat_map(|info| &info.location)
-        .find(|location| location.path == rpc.path())
-        .map_or("", |location| location.leading_comments());
-    let text = comment.split_whitespace().collect::<Vec<_>>().join(" ");
-    let sentence = text
-        .split_once(". ")
-        .map_or(text.as_str(), |(first, _)| first);
-    sentence.trim_end_matches('.').to_owned()
+    let comment = Comments::of(&rpc.parent_file()).at(rpc.path());
+    comments::summary(&comment).to_owned()
 }

@@ -7,12 +7,13 @@
 
 mod build;
 mod call;
+mod deprecation;
 mod encode;
 mod json;
 mod render;
 mod scalar;
-mod shape;
-mod table;
+pub(crate) mod shape;
+pub(crate) mod table;
 mod template;
 mod wire;
 
@@ -20,5 +21,6 @@ mod wire;
 mod oracle;
 
 pub use call::{Answer, Failure, Fate, RawCodec, call};
-pub use proto::annotations::v1::RateClass;
+pub use deprecation::Deprecated;
+pub use proto::annotations::v1::{Expand, RateClass};
 pub use table::{Match, Route, Table, Vars};

@@ -11,38 +11,42 @@ use proto::annotations::v1::Field as Options;
 
 /// A message type.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Full name, for errors.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The fields, by number.
-    pub(super) fields: Vec<Field>,
+    pub(crate) fields: Vec<Field>,
     /// The field that, when set, prints in the message's place.
-    pub(super) transparent: Option<usize>,
+    pub(crate) transparent: Option<usize>,
 }
 
 /// A field.
 #[derive(Debug)]
-pub(super) struct Field {
-    pub(super) number: u32,
+pub(crate) struct Field {
+    pub(crate) number: u32,
     /// Name in the proto.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Name in JSON, lowerCamel.
-    pub(super) json: String,
+    pub(crate) json: String,
     /// `"name":` as it is printed.
-    pub(super) key: Vec<u8>,
-    pub(super) kind: Kind,
-    pub(super) repeated: bool,
+    pub(crate) key: Vec<u8>,
+    pub(crate) kind: Kind,
+    pub(crate) repeated: bool,
     /// Whether unset and default are told apart.
-    pub(super) presence: bool,
-    pub(super) nullable: bool,
-    pub(super) hidden: bool,
+    pub(crate) presence: bool,
+    pub(crate) nullable: bool,
+    pub(crate) hidden: bool,
     /// Further query parameter names.
-    pub(super) aliases: Vec<String>,
+    pub(crate) aliases: Vec<String>,
+    /// Whether a request has to give it.
+    pub(crate) required: bool,
+    /// What OpenAPI says of raw JSON.
+    pub(crate) schema: Option<serde_json::Value>,
 }
 
 /// How a value is written.
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Bool,
     Int32,
     Sint32,
@@ -68,26 +72,26 @@ pub(super) enum Kind {
 
 impl Shape {
     /// The field of that proto name.
-    pub(super) fn named(&self, name: &str) -> Option<usize> {
+    pub(crate) fn named(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|field| field.name == name)
     }
 
     /// The visible field of that JSON or proto name.
-    pub(super) fn visible(&self, key: &str) -> Option<usize> {
+    pub(crate) fn visible(&self, key: &str) -> Option<usize> {
         self.fields
             .iter()
             .position(|field| !field.hidden && (field.json == key || field.name == key))
     }
 
     /// The field of that number.
-    pub(super) fn numbered(&self, number: u32) -> Option<usize> {
+    pub(crate) fn numbered(&self, number: u32) -> Option<usize> {
         self.fields
             .binary_search_by_key(&number, |field| field.number)
             .ok()
     }
 
     /// The numbers along a path of names, for [`super::wire::find`], and the field at its end.
-    pub(super) fn path(&self, names: &str) -> Option<(Vec<u32>, &Field)> {
+    pub(crate) fn path(&self, names: &str) -> Option<(Vec<u32>, &Field)> {
         let mut shape = self;
         let mut numbers = Vec::new();
         let mut names = names.split('.').peekable();
@@ -193,6 +197,13 @@ impl Shapes {
             nullable: options.nullable,
             hidden: options.hidden,
             aliases: options.aliases.clone(),
+            required: options.required,
+            schema: match options.schema.as_str() {
+                "" => None,
+                text => {
+                    Some(serde_json::from_str(text).with_context(|| format!("{name}: schema"))?)
+                }
+            },
         };
         Ok((field, options))
     }

@@ -3,9 +3,9 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, uri::PathAndQuery};
-use proto::annotations::v1::RateClass;
+use proto::annotations::v1::{Expand, RateClass};
 
-use super::{shape::Shape, template::Template};
+use super::{deprecation::Deprecated, shape::Shape, template::Template};
 use crate::guard::Entry;
 
 /// The header by which a client makes a change repeatable.
@@ -44,37 +44,65 @@ pub struct Route {
     pub safe: bool,
     /// What the RPC does, in one sentence without a full stop.
     pub summary: String,
-    pub(super) shapes: Shapes,
-    pub(super) vars: Vec<usize>,
-    pub(super) query: Query,
-    pub(super) request_headers: Vec<(HeaderName, usize)>,
-    pub(super) body: Body,
-    pub(super) body_optional: bool,
-    pub(super) empty: bool,
+    /// What it is repeated over in OpenAPI.
+    pub expand: Expand,
+    /// Set when clients should turn elsewhere.
+    pub deprecated: Option<Deprecated>,
+    /// The paths among its own that belong to more literal routes of other methods.
+    pub(super) shadowed_by: Vec<Literals>,
+    pub(crate) shapes: Shapes,
+    pub(crate) vars: Vec<usize>,
+    pub(crate) query: Query,
+    pub(crate) request_headers: Vec<(HeaderName, usize)>,
+    pub(crate) body: Body,
+    pub(crate) body_optional: bool,
+    pub(crate) empty: bool,
     pub(super) status_field: Option<Vec<u32>>,
-    pub(super) response_body: Option<usize>,
-    pub(super) response_headers: Vec<(HeaderName, Template)>,
+    pub(crate) response_body: Option<usize>,
+    pub(crate) response_headers: Vec<(HeaderName, Template)>,
+}
+
+/// Values of variables, by position, that make a path another route's.
+type Literals = Vec<(usize, String)>;
+
+/// Where `other` says in literals what `pattern` takes as variables, and is alike otherwise; `None`
+/// where it is not, or says nothing more.
+fn literals_for(pattern: &str, other: &str) -> Option<Literals> {
+    let mut literals = Vec::new();
+    let mut variables = 0;
+    let mut theirs = other.split('/');
+    for own in pattern.split('/') {
+        let their = theirs.next()?;
+        match (own.starts_with('{'), their.starts_with('{')) {
+            (true, false) => literals.push((variables, their.to_owned())),
+            (true, true) => {}
+            (false, false) if own == their => {}
+            (false, _) => return None,
+        }
+        variables += usize::from(own.starts_with('{'));
+    }
+    (theirs.next().is_none() && !literals.is_empty()).then_some(literals)
 }
 
 /// Request and response of an RPC.
 #[derive(Debug)]
-pub(super) struct Shapes {
-    pub(super) request: Arc<Shape>,
-    pub(super) response: Arc<Shape>,
+pub(crate) struct Shapes {
+    pub(crate) request: Arc<Shape>,
+    pub(crate) response: Arc<Shape>,
 }
 
 /// What query parameters fill.
 #[derive(Debug, Default)]
-pub(super) struct Query {
+pub(crate) struct Query {
     /// Every name, aliases too, to its field.
-    pub(super) names: HashMap<String, usize>,
+    pub(crate) names: HashMap<String, usize>,
     /// The number of the field that takes all others.
-    pub(super) remaining: Option<u32>,
+    pub(crate) remaining: Option<u32>,
 }
 
 /// What the HTTP body fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// Nothing: a body is not read.
     None,
     /// All fields that path and headers do not fill.
@@ -126,9 +154,8 @@ impl Table {
             method
         };
         let router = self.routers.iter().find(|(method, _)| method == wanted);
-        if let Some(found) = router.and_then(|(_, router)| router.at(path).ok()) {
-            let vars = found.params.iter().map(|(_, value)| value).collect();
-            return Match::Found(&self.routes[*found.value], Vars(vars));
+        if let Some((route, vars)) = router.and_then(|(_, router)| self.at(router, path)) {
+            return Match::Found(route, vars);
         }
         let allowed = self.allowed(path);
         if allowed.is_empty() {
@@ -138,13 +165,46 @@ impl Table {
         }
     }
 
+    /// The route of one method at a path, unless the path is another one's.
+    fn at<'p>(&self, router: &matchit::Router<usize>, path: &'p str) -> Option<(&Route, Vars<'p>)> {
+        let found = router.at(path).ok()?;
+        let route = &self.routes[*found.value];
+        let vars = Vars(found.params.iter().map(|(_, value)| value).collect());
+        let taken = |literals: &Literals| literals.iter().all(|(at, text)| vars.0[*at] == text);
+        (!route.shadowed_by.iter().any(taken)).then_some((route, vars))
+    }
+
+    /// Notes which paths of each route are those of a route of another method, which says in
+    /// literals what this one takes as variables: `/{object}/query` is no record of that id.
+    pub(super) fn note_shadows(&mut self) {
+        let shadows: Vec<Vec<Literals>> = self
+            .routes
+            .iter()
+            .map(|route| {
+                let others = self
+                    .routes
+                    .iter()
+                    .filter(|other| other.method != route.method);
+                let mut found: Vec<Literals> = others
+                    .filter_map(|other| literals_for(&route.pattern, &other.pattern))
+                    .collect();
+                found.sort();
+                found.dedup();
+                found
+            })
+            .collect();
+        for (route, shadows) in self.routes.iter_mut().zip(shadows) {
+            route.shadowed_by = shadows;
+        }
+    }
+
     /// The methods that a path takes; none when it does not exist.
     #[must_use]
     pub fn allowed(&self, path: &str) -> Vec<Method> {
         let path = trimmed(path);
         let mut allowed = Vec::new();
         for (method, router) in &self.routers {
-            if router.at(path).is_ok() {
+            if self.at(router, path).is_some() {
                 allowed.push(method.clone());
                 if method == Method::GET {
                     allowed.push(Method::HEAD);
@@ -222,6 +282,23 @@ mod tests {
             Method::GET,
             "/api/v1/data/a%2Fb",
             "/api/v1/data/{object} a%2Fb",
+        );
+    }
+
+    #[test]
+    fn a_literal_segment_is_no_id_whatever_the_method() {
+        check(
+            Method::POST,
+            "/api/v1/data/lead/query",
+            "/api/v1/data/{object}/query lead",
+        );
+        for method in [Method::GET, Method::HEAD, Method::PATCH, Method::DELETE] {
+            check(method, "/api/v1/data/lead/query/", "[POST]");
+        }
+        check(
+            Method::GET,
+            "/api/v1/data/query/query2",
+            "/api/v1/data/{object}/{id} query query2",
         );
     }
 

@@ -20,7 +20,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// How a header's value is made.
 #[derive(Debug)]
-pub(super) struct Template {
+pub(crate) struct Template {
     parts: Vec<Part>,
     etag: bool,
     /// Whether the value is a URL, in which response values are percent-encoded.

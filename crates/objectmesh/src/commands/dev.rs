@@ -162,6 +162,7 @@ fn welcome(
         )?;
     }
     writeln!(out, "REST   {}", mesh.base_url())?;
+    writeln!(out, "docs   http://{}/docs", mesh.rest)?;
     writeln!(out, "gRPC   data-svc http://{}", mesh.data)?;
     writeln!(out, "gRPC   auth-svc http://{}", mesh.auth)?;
     writeln!(out, "gRPC   flow-svc http://{}", mesh.flow)?;

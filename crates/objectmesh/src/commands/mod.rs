@@ -2,6 +2,7 @@
 
 pub mod dev;
 pub mod migrate;
+pub mod openapi;
 pub mod people;
 pub mod serve;
 pub mod validate;

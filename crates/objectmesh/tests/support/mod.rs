@@ -9,6 +9,7 @@
 
 #[path = "../process/mod.rs"]
 pub mod process;
+pub mod tools;
 
 use std::{
     collections::HashMap,

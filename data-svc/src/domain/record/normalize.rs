@@ -242,7 +242,8 @@ fn text_cell(field: &Field, value: Value, problems: &mut Problems<'_>) -> Cell {
     };
     check_length(field, &text, problems);
     if text.is_empty() {
-        return if field.is_text() {
+        // Nothing is no address, and two records without one must not clash where it is unique.
+        return if field.is_text() && !has_shape(field) {
             Cell::Text(text)
         } else {
             Cell::Null
@@ -275,6 +276,14 @@ fn text_cell(field: &Field, value: Value, problems: &mut Problems<'_>) -> Cell {
     } else {
         Cell::Text(text)
     }
+}
+
+/// Whether the type says how its text looks.
+fn has_shape(field: &Field) -> bool {
+    matches!(
+        field.field_type,
+        FieldType::Email | FieldType::Url | FieldType::Phone | FieldType::Color
+    )
 }
 
 fn accepts(field: &Field, value: &str) -> bool {

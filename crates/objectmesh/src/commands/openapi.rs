@@ -1,0 +1,59 @@
+//! `objectmesh openapi --app PATH`: the API of an app as an administrator sees it, without serving
+//! it.
+
+use std::{io::Write, path::PathBuf, sync::Arc};
+
+use clap::Args;
+use data_svc::{domain::policy::Principal, engine::Work, registry::packages};
+use gateway::openapi::{Document, Settings};
+use mesh::identity::{ADMIN_PERMISSION_SET, Identity, Kind};
+
+use crate::apps;
+
+/// Prints the OpenAPI 3.0 document of an app, as an administrator sees it.
+#[derive(Args, Debug)]
+pub struct OpenApi {
+    /// Metadata directory or compiled artifact; may repeat. Without it: the example app.
+    #[arg(long = "app", value_name = "PATH")]
+    pub apps: Vec<PathBuf>,
+    /// Where the API will be reached, for the document's `servers`.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
+    pub server: String,
+}
+
+/// Prints the document, in many lines.
+///
+/// # Errors
+/// When there is nothing to read at a path, or it cannot be printed.
+pub fn run(openapi: &OpenApi, out: &mut impl Write) -> anyhow::Result<()> {
+    let apps = apps::load(&openapi.apps)?;
+    let registry = packages::registry(apps.packages)?;
+    let admin = Identity {
+        permission_sets: vec![ADMIN_PERMISSION_SET.to_owned()],
+        ..Identity::nobody(Kind::User)
+    };
+    let work = Work {
+        registry: Arc::new(registry),
+        principal: Principal::User(Arc::new(admin.clone())),
+        now: mesh::clock::now(),
+        request_id: "openapi".into(),
+        client_address: None,
+        user_agent: None,
+    };
+    let fragments = vec![
+        auth_svc::openapi::contract()?.fragment(&admin),
+        data_svc::openapi::fragment(&data_svc::openapi::contract()?, &work, &admin),
+        flow_svc::openapi::contract()?.fragment(&admin),
+        ai_svc::openapi::contract()?.fragment(&admin),
+    ];
+    let settings = Settings {
+        secure: openapi.server.starts_with("https:"),
+        ..Settings::default()
+    };
+    let document = Document::merge(fragments, &[], settings);
+    let text = document.text(openapi.server.trim_end_matches('/'));
+    let value: serde_json::Value = serde_json::from_str(&text)?;
+    serde_json::to_writer_pretty(&mut *out, &value)?;
+    writeln!(out)?;
+    Ok(())
+}
