@@ -1,6 +1,10 @@
 //! Apps compiled by the reference system's own command line run unmodified: their objects over REST,
 //! with seeds, formulas and hooks in effect. They live outside the repository; where they are absent
 //! the tests say so and pass.
+#![expect(
+    clippy::print_stdout,
+    reason = "what an app holds and what is skipped is worth reading"
+)]
 
 #[path = "process/mod.rs"]
 mod process;

@@ -72,6 +72,12 @@ sizes!(formulas_are_computed_on_read, |mesh: TestMesh| async move {
         .await
         .ok(200);
     assert_eq!(seen["items"], json!([{"id": made["id"], "name": "A"}]));
+    let shown = mesh.get(&agent, "/meta/object/invoice").await.ok(200);
+    let shown = &shown["item"]["fields"];
+    assert!(
+        shown["profit"].is_null() && shown["gross"].is_object(),
+        "{shown}"
+    );
     let stale = json!({"name": "B", "expectedVersion": 1});
     let details = mesh.patch(&agent, &path, stale).await;
     let details = details.refused(409, "CONCURRENT_UPDATE");

@@ -132,10 +132,15 @@ impl FieldSet {
 }
 
 impl Grant {
-    /// Whether the caller may read the field. Internal fields and passwords never are readable.
+    /// Whether the caller may read the field. Internal fields and passwords never are readable. A
+    /// formula tells what it was made of: who may not read one of its inputs may not read it.
     #[must_use]
     pub fn can_read(&self, field: &str) -> bool {
         self.readable.contains(field)
+            && self.schema.formulas.get(field).is_none_or(|formula| {
+                let mut inputs = formula.inputs.iter();
+                inputs.all(|input| self.readable.contains(input))
+            })
     }
 
     /// Whether the caller may write the field.

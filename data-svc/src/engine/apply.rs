@@ -9,7 +9,6 @@ use mesh::{
     db::{DbError, Tx},
     error::Reason,
 };
-use metadata::FieldType;
 
 use crate::{
     domain::{cell::Cell, schema::Schema},

@@ -222,7 +222,10 @@ pub fn write_json(
         // SQLite holds moments as they are printed: parsing them only to print them again took a
         // tenth of a list's time.
         Storage::DateTime if dialect == Dialect::Sqlite => match row.text(index)? {
-            Some(text) if is_printed_moment(text.as_bytes()) => Some(cell::write_quoted(out, text)),
+            Some(text) if is_printed_moment(text.as_bytes()) => {
+                cell::write_quoted(out, text);
+                Some(())
+            }
             _ => {
                 read_cell(row, index, storage, dialect)?.write_json(out);
                 Some(())

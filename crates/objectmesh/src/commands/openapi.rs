@@ -39,6 +39,8 @@ pub fn run(openapi: &OpenApi, out: &mut impl Write) -> anyhow::Result<()> {
         request_id: "openapi".into(),
         client_address: None,
         user_agent: None,
+        depth: 0,
+        making: Vec::new(),
     };
     let fragments = vec![
         auth_svc::openapi::contract()?.fragment(&admin),
