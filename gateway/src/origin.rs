@@ -81,7 +81,12 @@ impl Origins {
 pub(crate) fn url(scheme: &str, host: &str) -> Option<String> {
     let url = format!("{scheme}://{host}");
     let plain = !host.contains(['/', '?', '#', '\\']);
-    (plain && Origin::parse(&url).is_some()).then_some(url)
+    let port = match host.rsplit_once(':') {
+        // The last colon of an IPv6 address stands within its brackets.
+        Some((_, port)) if !port.ends_with(']') => port.parse::<u16>().is_ok(),
+        _ => true,
+    };
+    (plain && port && Origin::parse(&url).is_some()).then_some(url)
 }
 
 fn host(headers: &HeaderMap) -> Option<&str> {

@@ -104,6 +104,17 @@ sizes!(
             BTreeSet::from(["delete", "get", "patch", "put"])
         );
 
+        // A formula tells its inputs, so it goes with them, here and in the metadata.
+        let invoice = properties(&some, "Invoice");
+        assert!(
+            invoice.contains("gross") && !invoice.contains("profit"),
+            "{invoice:?}"
+        );
+        assert!(properties(&all, "Invoice").contains("profit"));
+        let meta = mesh.get(&agent, "/meta/object/invoice").await.ok(200);
+        let fields = meta["item"]["fields"].as_object().expect("fields");
+        assert!(fields.contains_key("gross") && !fields.contains_key("profit"));
+
         let few = document(&mesh, &viewer).await;
         assert_eq!(verbs(&few, "/api/v1/data/ticket"), BTreeSet::from(["get"]));
         assert_eq!(

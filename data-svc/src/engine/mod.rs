@@ -122,9 +122,17 @@ impl Engine {
     /// Work of the platform itself, for a stated reason.
     #[must_use]
     pub fn system_work(&self, reason: &'static str) -> Work {
-        Work {
-            registry: self.catalog.current(),
-            principal: Principal::System(reason),
+        Work::outside(self.catalog.current(), Principal::System(reason))
+    }
+}
+
+impl Work {
+    /// Work on a registry that no request asked for.
+    #[must_use]
+    pub fn outside(registry: Arc<Registry>, principal: Principal) -> Self {
+        Self {
+            registry,
+            principal,
             now: mesh::clock::now(),
             request_id: mesh::id::new().into(),
             client_address: None,
@@ -133,9 +141,7 @@ impl Engine {
             making: Vec::new(),
         }
     }
-}
 
-impl Work {
     /// For whom and when expressions are evaluated.
     #[must_use]
     pub fn speaker(&self) -> Speaker {

@@ -32,16 +32,8 @@ pub fn run(openapi: &OpenApi, out: &mut impl Write) -> anyhow::Result<()> {
         permission_sets: vec![ADMIN_PERMISSION_SET.to_owned()],
         ..Identity::nobody(Kind::User)
     };
-    let work = Work {
-        registry: Arc::new(registry),
-        principal: Principal::User(Arc::new(admin.clone())),
-        now: mesh::clock::now(),
-        request_id: "openapi".into(),
-        client_address: None,
-        user_agent: None,
-        depth: 0,
-        making: Vec::new(),
-    };
+    let principal = Principal::User(Arc::new(admin.clone()));
+    let work = Work::outside(Arc::new(registry), principal);
     let fragments = vec![
         auth_svc::openapi::contract()?.fragment(&admin),
         data_svc::openapi::fragment(&data_svc::openapi::contract()?, &work, &admin),
