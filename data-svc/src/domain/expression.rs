@@ -34,6 +34,7 @@ impl Speaker {
                 "permissions": identity.system_permissions,
                 "permission_sets": identity.permission_sets,
                 "organization_id": identity.organization_id,
+                "organizationId": identity.organization_id,
                 "tenantId": identity.organization_id,
             }),
             organization: json!({"id": identity.organization_id}),

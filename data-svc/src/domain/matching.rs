@@ -16,7 +16,7 @@ impl Predicate {
     /// Whether the row fits; `cells` stand in the order of [`Schema::columns`].
     ///
     /// [`Predicate::Related`] asks for rows that are not here and never fits, also not under
-    /// [`Predicate::Not`]'s reverse: a caller that may meet one asks the database. A column that
+    /// [`Predicate::Not`]: a caller that may meet one asks the database. A column that
     /// the schema does not have counts as NULL.
     #[must_use]
     pub fn matches(&self, schema: &Schema, cells: &[Cell]) -> bool {
@@ -31,7 +31,7 @@ impl Predicate {
             Self::False | Self::Related { .. } => false,
             Self::And(all) => all.iter().all(|one| one.matches(schema, cells)),
             Self::Or(any) => any.iter().any(|one| one.matches(schema, cells)),
-            Self::Not(inner) => !inner.matches(schema, cells),
+            Self::Not(inner) => !inner.asks_elsewhere() && !inner.matches(schema, cells),
             Self::Compare(column, comparison, value) => holds(*comparison, cell(column), value),
             Self::CompareColumns(one, comparison, two) => holds(*comparison, cell(one), cell(two)),
             Self::In(column, values) => {
@@ -51,6 +51,17 @@ impl Predicate {
                     && set.iter().all(|one| members.contains(one))
             }
             Self::JsonPath(column, path, value) => json_matches(cell(column), path, value),
+        }
+    }
+
+    /// Whether rows of other tables decide.
+    #[must_use]
+    pub fn asks_elsewhere(&self) -> bool {
+        match self {
+            Self::Related { .. } => true,
+            Self::Not(inner) => inner.asks_elsewhere(),
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::asks_elsewhere),
+            _ => false,
         }
     }
 }

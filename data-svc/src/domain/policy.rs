@@ -12,6 +12,7 @@ use mesh::{
 use metadata::{OwdModel, PolicyOperation};
 
 use super::{
+    expression::Speaker,
     predicate::{Comparison, Predicate},
     rights::Rights,
     row_policy,
@@ -214,7 +215,7 @@ fn decide(
     let sharing = sharing(
         registry, principal, identity, &rights, schema, operation, depth,
     );
-    let policies = policies(identity, &rights, schema, operation);
+    let policies = policies(registry, identity, &rights, schema, operation);
     let rows = tenant.clone().and(sharing.clone()).and(policies.using);
     // Who may hand a record over may move it out of their own reach.
     let kept = if rights.transfer || operation == Operation::Create {
@@ -334,6 +335,7 @@ struct Policies {
 /// Row-level policies: those that apply are OR-ed; none that apply restricts nothing; what does
 /// not compile grants nothing (spec/security.md §6).
 fn policies(
+    registry: &Registry,
     identity: &Identity,
     rights: &Rights,
     schema: &Schema,
@@ -380,15 +382,17 @@ fn policies(
     if applicable.is_empty() {
         return open;
     }
+    let speaker = Speaker::of(identity, mesh::clock::now());
+    let compile = |source: &str| row_policy::compile(source, schema, registry, &speaker);
     let (mut using, mut check) = (Predicate::False, Predicate::False);
     for policy in applicable {
         if operation != Operation::Create
             && let Some(source) = &policy.using
         {
-            using = using.or(row_policy::compile(source, schema, identity));
+            using = using.or(compile(source));
         }
         if let Some(source) = policy.check.as_ref().or(policy.using.as_ref()) {
-            check = check.or(row_policy::compile(source, schema, identity));
+            check = check.or(compile(source));
         }
     }
     if operation == Operation::Create {

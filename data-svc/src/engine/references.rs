@@ -116,6 +116,7 @@ impl Engine {
                     }
                     Ok(false)
                 }
+                Predicate::Not(inner) => Ok(!self.fits(schema, inner, cells).await?),
                 Predicate::Related {
                     column,
                     table,

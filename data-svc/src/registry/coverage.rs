@@ -4,7 +4,7 @@
 use metadata::{Diagnostic, Field, FieldType, ItemType, Object, Package, RowLevelPolicy};
 
 use super::hooks;
-use crate::domain::{record, row_policy};
+use crate::domain::record;
 
 /// Types whose items are kept but do not run.
 const IDLE: &[(ItemType, &str)] = &[
@@ -132,16 +132,13 @@ fn check_formula(field: &Field, at: &str, found: &mut Vec<Diagnostic>) {
 }
 
 fn check_policy(set: &str, policy: &RowLevelPolicy, found: &mut Vec<Diagnostic>) {
-    let understood = |source: &Option<String>| {
-        source
-            .as_ref()
-            .is_none_or(|source| row_policy::is_understood(source))
-    };
-    if !understood(&policy.using) || !understood(&policy.check) {
-        found.push(warning(
-            format!("permissions.{set}.rowLevelSecurity.{}", policy.name),
-            "the condition is not understood by this version; the policy matches no row",
-        ));
+    for source in [&policy.using, &policy.check].into_iter().flatten() {
+        if let Err(fault) = expr::Filter::compile(source) {
+            found.push(warning(
+                format!("permissions.{set}.rowLevelSecurity.{}", policy.name),
+                format!("the condition is not understood ({fault}); the policy matches no row"),
+            ));
+        }
     }
 }
 
