@@ -12,3 +12,4 @@ pub mod record;
 pub mod rights;
 pub mod row_policy;
 pub mod schema;
+pub mod summary;

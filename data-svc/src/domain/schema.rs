@@ -1,11 +1,17 @@
 //! An object as the engine sees it: its declaration, and where each field is stored.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use indexmap::IndexMap;
 use metadata::{Field, FieldType, Object};
 
-use super::formula::{self, Formula};
+use super::{
+    formula::{self, Formula},
+    summary::Feed,
+};
 
 /// An object that can be read and written.
 #[derive(Debug)]
@@ -17,6 +23,8 @@ pub struct Schema {
     /// The fields computed on read, by name.
     pub formulas: IndexMap<String, Arc<Formula>>,
     by_field: HashMap<String, usize>,
+    /// Set once all objects are known.
+    feeds: OnceLock<Vec<Feed>>,
 }
 
 /// A stored field.
@@ -79,6 +87,7 @@ impl Schema {
             object,
             columns,
             by_field,
+            feeds: OnceLock::new(),
         }
     }
 
@@ -104,6 +113,17 @@ impl Schema {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.object.fields.get(name)
+    }
+
+    /// The summaries of other records that this object's records feed.
+    #[must_use]
+    pub fn feeds(&self) -> &[Feed] {
+        self.feeds.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// States, once, which summaries the records feed.
+    pub(super) fn feed(&self, feeds: Vec<Feed>) {
+        self.feeds.get_or_init(|| feeds);
     }
 
     /// Whether records carry a version.

@@ -11,9 +11,12 @@ use mesh::{
 };
 
 use crate::{
-    domain::{cell::Cell, schema::Schema},
+    domain::{self, cell::Cell, schema::Schema},
     registry::Registry,
-    store::write::{self, Change},
+    store::{
+        summary,
+        write::{self, Change},
+    },
 };
 
 /// A record that is ready to be inserted.
@@ -40,6 +43,7 @@ pub(super) enum Effect {
 pub(super) async fn apply_create(tx: &mut Tx, row: &NewRow, change: &Change) -> Result<Vec<Cell>> {
     write::lock_references(tx, &row.references).await?;
     let mut cells = row.cells.clone();
+    domain::summary::begin(&row.schema, &mut cells);
     // Counters are taken last before the insert, so that they are held for the shortest time.
     for autonumber in &row.autonumbers {
         let number = write::next_autonumber(tx, row.schema.name(), autonumber).await?;
@@ -48,6 +52,7 @@ pub(super) async fn apply_create(tx: &mut Tx, row: &NewRow, change: &Change) -> 
     write::insert(tx, &row.schema, &cells)
         .await
         .map_err(|error| constraint(error, &row.schema, &cells))?;
+    summary::recompute(tx, &row.schema, None, Some(&cells)).await?;
     write::trace(tx, change, &row.schema, &row.id, None, Some(&cells)).await?;
     apply_effects(tx, &row.effects).await?;
     Ok(cells)
@@ -96,6 +101,7 @@ pub(super) async fn apply_update(
     if !changed {
         return Ok(None);
     }
+    summary::recompute(tx, &job.schema, Some(&job.before), Some(&job.after)).await?;
     write::trace(
         tx,
         change,

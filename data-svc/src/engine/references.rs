@@ -23,7 +23,7 @@ use crate::{
     },
     registry::Registry,
     store::{
-        select,
+        select, summary,
         write::{self, Action, Change},
     },
 };
@@ -283,6 +283,7 @@ async fn remove(tx: &mut Tx, job: &write::Delete, change: &Change) -> Result<boo
         write::delete(tx, job).await?
     };
     if removed {
+        summary::recompute(tx, &job.schema, Some(&job.before), None).await?;
         write::trace(tx, change, &job.schema, &job.id, Some(&job.before), None).await?;
     }
     Ok(removed)
@@ -401,6 +402,7 @@ async fn unlink(
         references: Vec::new(),
     };
     if write::update(tx, &job).await? {
+        summary::recompute(tx, schema, Some(&job.before), Some(&job.after)).await?;
         write::trace(
             tx,
             change,

@@ -4,7 +4,7 @@
 use metadata::{Diagnostic, Field, FieldType, ItemType, Object, Package, RowLevelPolicy};
 
 use super::hooks;
-use crate::domain::record;
+use crate::domain::{record, summary::Unkept};
 
 /// Types whose items are kept but do not run.
 const IDLE: &[(ItemType, &str)] = &[
@@ -60,10 +60,6 @@ fn check_object(object: &Object, found: &mut Vec<Diagnostic>) {
         let at = path(format!("fields.{}", field.name));
         match field.field_type {
             FieldType::Formula => check_formula(field, &at, found),
-            FieldType::Summary => found.push(warning(
-                at.clone(),
-                "the summary is not kept; the field stays null",
-            )),
             FieldType::Secret => found.push(warning(
                 at.clone(),
                 "there is no key for secrets; writing the field fails",
@@ -140,6 +136,16 @@ fn check_policy(set: &str, policy: &RowLevelPolicy, found: &mut Vec<Diagnostic>)
             ));
         }
     }
+}
+
+/// The warning about a summary that is not kept, which only all objects together show.
+pub(super) fn unkept(summary: &Unkept) -> Diagnostic {
+    Diagnostic::warning(
+        "SUMMARY_NOT_KEPT",
+        format!("objects.{}.fields.{}", summary.object, summary.field),
+        format!("the summary stays null: {}", summary.why),
+    )
+    .with_hint("name a stored number of an object that has a single reference to this one")
 }
 
 fn warning(path: String, message: impl Into<String>) -> Diagnostic {

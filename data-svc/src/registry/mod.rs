@@ -23,6 +23,7 @@ use self::hooks::Hooks;
 use crate::domain::{
     rights::{self, Rights},
     schema::Schema,
+    summary,
 };
 
 /// A snapshot of all metadata in force.
@@ -94,11 +95,13 @@ impl Registry {
         for list in items.values_mut() {
             list.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        let (objects, diagnostics) = metadata::merge_packages(packages);
+        let (objects, mut diagnostics) = metadata::merge_packages(packages);
         let schemas: IndexMap<String, Arc<Schema>> = objects
             .into_iter()
             .map(|object| (object.name.clone(), Arc::new(Schema::new(object))))
             .collect();
+        let unkept = summary::connect(&schemas, published_at);
+        diagnostics.extend(unkept.iter().map(coverage::unkept));
         let mut referencing: HashMap<String, Vec<Reference>> = HashMap::new();
         for schema in schemas.values() {
             for column in &schema.columns {

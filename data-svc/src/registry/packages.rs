@@ -15,7 +15,7 @@ use metadata::{Diagnostic, Package, Seed};
 use sha2::{Digest as _, Sha256};
 
 use super::Registry;
-use crate::store::{ddl, package};
+use crate::store::{ddl, package, summary};
 
 /// Users, organisations, assignments and the audit log, declared like any app.
 const PLATFORM: &str = include_str!("platform.json");
@@ -41,6 +41,7 @@ impl Catalog {
         let installed = package::installation(&db).await?;
         let registry = build(&installed)?;
         ddl::migrate(&db, &registry).await?;
+        summary::fill(&db, &registry).await?;
         let served = Arc::new(Served::default());
         served.publish(registry.revision);
         Ok(Self {
@@ -197,6 +198,8 @@ impl Catalog {
             .await?;
         if moved {
             self.publish(registry);
+            // By now every write here keeps them.
+            summary::fill(&self.db, &self.current()).await?;
         }
         Ok(moved.then_some(diagnostics))
     }

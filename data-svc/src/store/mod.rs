@@ -6,4 +6,5 @@ pub mod ddl;
 pub mod outbox;
 pub mod package;
 pub mod select;
+pub mod summary;
 pub mod write;
