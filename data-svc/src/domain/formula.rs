@@ -1,14 +1,20 @@
 //! Formulas: fields computed on read (spec/field-types.md §2), from what the caller may read.
 //!
+//! A formula that goes through a reference reads the record there, one level deep, as far as the
+//! caller may; what they may not read is null.
+//!
 //! Invariant: a formula is shown only to whom all its inputs are shown; one that has no value for a
 //! record is null there.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use expr::{Program, ResultType};
 use indexmap::IndexMap;
 use metadata::{Field, FieldType};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{cell::Cell, expression::Speaker, predicate::ColumnRef};
 
@@ -22,6 +28,8 @@ pub struct Formula {
     pub name: String,
     /// The fields it reads that are stored, also through other formulas.
     pub inputs: BTreeSet<String>,
+    /// The references it goes through, also through other formulas, and the fields it reads there.
+    pub lookups: BTreeMap<String, BTreeSet<String>>,
     /// The formulas to evaluate before it, in order.
     needs: Vec<Arc<Step>>,
     own: Arc<Step>,
@@ -33,7 +41,12 @@ struct Step {
     /// None when the text is no expression; it was told when the package was loaded.
     program: Option<Program>,
     result: Option<ResultType>,
+    /// As [`Formula::lookups`], of this text alone.
+    lookups: BTreeMap<String, BTreeSet<String>>,
 }
+
+/// Records that references point to: by the reference's field, then by id.
+pub type LookedUp = HashMap<String, HashMap<String, Value>>;
 
 /// Compiles the formulas among the fields of an object.
 #[must_use]
@@ -41,7 +54,7 @@ pub fn compile(fields: &IndexMap<String, Field>) -> IndexMap<String, Arc<Formula
     let steps: IndexMap<&str, Arc<Step>> = fields
         .values()
         .filter(|field| field.field_type == FieldType::Formula)
-        .map(|field| (field.name.as_str(), Arc::new(Step::of(field))))
+        .map(|field| (field.name.as_str(), Arc::new(Step::of(field, fields))))
         .collect();
     steps
         .iter()
@@ -50,6 +63,7 @@ pub fn compile(fields: &IndexMap<String, Field>) -> IndexMap<String, Arc<Formula
                 fields,
                 steps: &steps,
                 inputs: BTreeSet::new(),
+                lookups: BTreeMap::new(),
                 needs: Vec::new(),
             };
             walk.follow(own, 0);
@@ -58,6 +72,7 @@ pub fn compile(fields: &IndexMap<String, Field>) -> IndexMap<String, Arc<Formula
             let formula = Formula {
                 name: (*name).to_owned(),
                 inputs: walk.inputs,
+                lookups: walk.lookups,
                 needs: walk.needs,
                 own: Arc::clone(own),
             };
@@ -67,7 +82,7 @@ pub fn compile(fields: &IndexMap<String, Field>) -> IndexMap<String, Arc<Formula
 }
 
 impl Step {
-    fn of(field: &Field) -> Self {
+    fn of(field: &Field, fields: &IndexMap<String, Field>) -> Self {
         let source = field.expression.as_deref().unwrap_or_default();
         let result = match field.return_type.as_deref() {
             Some("number" | "currency" | "percent") => Some(ResultType::Number),
@@ -77,17 +92,44 @@ impl Step {
             Some("datetime") => Some(ResultType::Moment),
             _ => None,
         };
+        let program = Program::compile(source).ok();
+        let mut lookups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for path in program
+            .iter()
+            .flat_map(|program| &program.references().record_paths)
+        {
+            if let [reference, field, ..] = path.as_slice()
+                && fields
+                    .get(reference)
+                    .is_some_and(|field| field.is_reference() && !field.is_multi_value())
+            {
+                let read = lookups.entry(reference.clone()).or_default();
+                read.insert(field.clone());
+            }
+        }
         Self {
             name: field.name.clone(),
-            program: Program::compile(source).ok(),
+            program,
             result,
+            lookups,
         }
     }
 
-    fn value(&self, record: &Value, speaker: &Speaker) -> Value {
+    /// The value for a record whose references are ids.
+    fn value(&self, record: &Value, found: &LookedUp, speaker: &Speaker) -> Value {
         let Some(program) = &self.program else {
             return Value::Null;
         };
+        let mut beyond = None;
+        for reference in self.lookups.keys() {
+            let Some(id) = record[reference.as_str()].as_str() else {
+                continue;
+            };
+            let target = found.get(reference).and_then(|records| records.get(id));
+            let target = target.cloned().unwrap_or_else(|| json!({"id": id}));
+            beyond.get_or_insert_with(|| record.clone())[reference.as_str()] = target;
+        }
+        let record = beyond.as_ref().unwrap_or(record);
         let scope = speaker.scope().record(record);
         let value = match self.result {
             Some(result) => program.evaluate_as(&scope, result),
@@ -101,6 +143,7 @@ struct Walk<'w> {
     fields: &'w IndexMap<String, Field>,
     steps: &'w IndexMap<&'w str, Arc<Step>>,
     inputs: BTreeSet<String>,
+    lookups: BTreeMap<String, BTreeSet<String>>,
     needs: Vec<Arc<Step>>,
 }
 
@@ -128,18 +171,24 @@ impl Walk<'_> {
                 }
             }
         }
+        for (reference, fields) in &step.lookups {
+            let read = self.lookups.entry(reference.clone()).or_default();
+            read.extend(fields.iter().cloned());
+        }
         if !self.needs.iter().any(|known| known.name == step.name) {
             self.needs.push(Arc::clone(step));
         }
     }
 }
 
-/// The values of formulas for a record of these cells, in order.
+/// The values of formulas for a record of these cells, in order; `found` has the records that
+/// [`Formula::lookups`] ask for.
 #[must_use]
 pub fn values(
     formulas: &[Arc<Formula>],
     columns: &[ColumnRef],
     cells: &[Cell],
+    found: &LookedUp,
     speaker: &Speaker,
 ) -> Vec<Value> {
     if formulas.is_empty() {
@@ -154,10 +203,10 @@ pub fn values(
             // What another formula was worth may be more than this one's inputs show.
             let mut record = Value::Object(stored.clone());
             for step in &formula.needs {
-                let value = step.value(&record, speaker);
+                let value = step.value(&record, found, speaker);
                 record[step.name.as_str()] = value;
             }
-            formula.own.value(&record, speaker)
+            formula.own.value(&record, found, speaker)
         })
         .collect()
 }
@@ -165,7 +214,6 @@ pub fn values(
 #[cfg(test)]
 mod tests {
     use metadata::Object;
-    use serde_json::json;
     use time::macros::datetime;
 
     use super::*;
@@ -187,7 +235,11 @@ mod tests {
         }
         let formula = Arc::clone(&schema.formulas[formula]);
         let speaker = Speaker::nobody(datetime!(2026-11-25 10:00 UTC));
-        values(&[formula], &schema.columns, &cells, &speaker).remove(0)
+        let found = LookedUp::from([(
+            "account".to_owned(),
+            HashMap::from([("a1".to_owned(), json!({"id": "a1", "name": "Acme"}))]),
+        )]);
+        values(&[formula], &schema.columns, &cells, &found, &speaker).remove(0)
     }
 
     #[test]
@@ -210,5 +262,35 @@ mod tests {
         // Without a value for what it reads, or of itself, a formula has none.
         assert_eq!(value(&schema, "tax", &[]), Value::Null);
         assert_eq!(value(&schema, "round", &[]), Value::Null);
+    }
+    #[test]
+    fn formulas_read_one_level_through_a_reference() {
+        let schema = schema(json!({
+            "account": {"type": "lookup", "reference": "account"},
+            "title": {"type": "formula", "expression": "record.account.name + '!'"},
+            "who": {"type": "formula", "expression": "account == null ? 'nobody' : title"},
+            "id_there": {"type": "formula", "expression": "account.id"},
+            "own": {"type": "formula", "expression": "account"},
+            "unread": {"type": "formula", "expression": "coalesce(account.city, 'unknown')"},
+        }));
+        let lookups = &schema.formulas["who"].lookups["account"];
+        assert_eq!(lookups.iter().collect::<Vec<_>>(), ["name"]);
+        let given = |id: &str| [("account", Cell::Text(id.to_owned()))];
+        for (formula, known, unknown, none) in [
+            ("title", json!("Acme!"), Value::Null, Value::Null),
+            ("who", json!("Acme!"), Value::Null, json!("nobody")),
+            ("id_there", json!("a1"), json!("a2"), Value::Null),
+            ("own", json!("a1"), json!("a2"), Value::Null),
+            (
+                "unread",
+                json!("unknown"),
+                json!("unknown"),
+                json!("unknown"),
+            ),
+        ] {
+            assert_eq!(value(&schema, formula, &given("a1")), known, "{formula}");
+            assert_eq!(value(&schema, formula, &given("a2")), unknown, "{formula}");
+            assert_eq!(value(&schema, formula, &[]), none, "{formula}");
+        }
     }
 }

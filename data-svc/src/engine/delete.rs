@@ -100,7 +100,8 @@ impl Engine {
             let before = self
                 .reach(work, &grant, Operation::Delete, id, &schema.columns)
                 .await?;
-            self.check_version(work, &schema, &schema.columns, &before, id, token)?;
+            self.check_version(work, &schema, &schema.columns, &before, id, token)
+                .await?;
             self.check_last_admin(work, &schema, &before).await?;
             let effects = self.deletion_hooks(work, &schema, id, &before).await?;
             let effects = Arc::new(effects);

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         cell::{Cell, write_text},
         expression::Speaker,
-        formula::Formula,
+        formula::{Formula, LookedUp},
         predicate::ColumnRef,
         query::{Expansion, with_inputs},
     },
@@ -59,10 +59,13 @@ impl Engine {
                     .await?;
                 found.insert(&expansion.field, (records, expansion));
             }
+            let looked_up = self
+                .look_up(work, answer.formulas, answer.columns, rows)
+                .await?;
             let speaker = work.speaker();
             Ok(rows
                 .iter()
-                .map(|row| row_json(answer, row, &found, &speaker))
+                .map(|row| row_json(answer, row, &found, &looked_up, &speaker))
                 .collect())
         }
         .boxed()
@@ -148,6 +151,7 @@ fn row_json(
     answer: Answer<'_>,
     row: &[Cell],
     found: &HashMap<&str, (Found, &Expansion)>,
+    looked_up: &LookedUp,
     speaker: &Speaker,
 ) -> Vec<u8> {
     let columns = answer.columns;
@@ -164,7 +168,7 @@ fn row_json(
             Some((records, expansion)) => write_expanded(&mut json, cell, records, expansion),
         }
     }
-    read::write_formulas(&mut json, answer.formulas, columns, row, speaker);
+    read::write_formulas(&mut json, answer.formulas, columns, row, looked_up, speaker);
     json.push(b'}');
     json
 }

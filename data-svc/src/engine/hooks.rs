@@ -432,7 +432,7 @@ impl<'h> HookHost<'h> {
         let grant = work.open(object, ApiMethod::Create, Operation::Create)?;
         let body = Body::parse(data.to_string().as_bytes())?;
         let row: NewRow = self.engine.prepare_create(work, &grant, body).await?;
-        let shown = self.engine.answer(work, &row.schema, &row.cells)?;
+        let shown = self.engine.answer(work, &row.schema, &row.cells).await?;
         lock(&self.work)
             .making
             .push((object.to_owned(), row.id.clone()));
@@ -443,7 +443,7 @@ impl<'h> HookHost<'h> {
 
     async fn update(&self, work: &Work, object: &str, id: &str, data: &Value) -> Result<Value> {
         let (job, effects) = self.engine.prepare_change(work, object, id, data).await?;
-        let shown = self.engine.answer(work, &job.schema, &job.after)?;
+        let shown = self.engine.answer(work, &job.schema, &job.after).await?;
         let change = Change::of(work, Action::Update);
         lock(&self.effects).push(Effect::Update(Box::new(job), effects, change));
         parse(&shown.json)

@@ -82,7 +82,7 @@ impl Engine {
         match created {
             Some(cells) => {
                 self.changes.wake();
-                self.answer(work, &schema, &cells)
+                self.answer(work, &schema, &cells).await
             }
             // Another call with the same key was first.
             None => match self.first_answer(work, &principal, key, &hash).await? {

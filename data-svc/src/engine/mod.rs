@@ -10,6 +10,7 @@ pub mod expand;
 pub mod hooks;
 pub mod idempotency;
 pub mod introspect;
+mod lookups;
 pub mod metadata_references;
 pub mod principal;
 pub mod read;

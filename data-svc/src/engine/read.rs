@@ -10,7 +10,7 @@ use crate::{
     domain::{
         cell::{Cell, write_text},
         expression::Speaker,
-        formula::{self, Formula},
+        formula::{self, Formula, LookedUp},
         policy::{Grant, Operation},
         predicate::ColumnRef,
         query::{self, Plan, Query},
@@ -334,9 +334,10 @@ pub(super) fn write_formulas(
     formulas: &[Arc<Formula>],
     columns: &[ColumnRef],
     cells: &[Cell],
+    found: &LookedUp,
     speaker: &Speaker,
 ) {
-    let values = formula::values(formulas, columns, cells, speaker);
+    let values = formula::values(formulas, columns, cells, found, speaker);
     for (formula, value) in formulas.iter().zip(values) {
         if json.last() != Some(&b'{') {
             json.push(b',');

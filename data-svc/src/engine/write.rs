@@ -55,7 +55,7 @@ impl Engine {
             })
             .await?;
         self.changes.wake();
-        self.answer(work, &schema, &cells)
+        self.answer(work, &schema, &cells).await
     }
 
     /// Checks a body against everything that does not need the transaction.
@@ -176,9 +176,10 @@ impl Engine {
             let before = self
                 .reach(work, &edit, Operation::Edit, id, &columns)
                 .await?;
-            self.check_version(work, &schema, &columns, &before, id, &token)?;
+            self.check_version(work, &schema, &columns, &before, id, &token)
+                .await?;
             if payload.cells.0.iter().all(Option::is_none) && payload.problems.is_empty() {
-                return self.answer(work, &schema, &before);
+                return self.answer(work, &schema, &before).await;
             }
             let prepared = self.prepare_update(work, &edit, &payload, id, &before);
             let (after, references, effects) = prepared.await?;
@@ -203,7 +204,7 @@ impl Engine {
                 .await?;
             if let Some(after) = applied {
                 self.changes.wake();
-                return self.answer(work, &schema, &after);
+                return self.answer(work, &schema, &after).await;
             }
         }
         Err(moved(&schema, id))
@@ -360,7 +361,7 @@ impl Engine {
     }
 
     /// Refuses a stale version, with the record as the caller may see it.
-    pub(super) fn check_version(
+    pub(super) async fn check_version(
         &self,
         work: &Work,
         schema: &Arc<Schema>,
@@ -382,7 +383,7 @@ impl Engine {
                 cell.to_json().as_str().unwrap_or_default().to_owned()
             })
         };
-        let shown = self.answer(work, schema, row).ok();
+        let shown = self.answer(work, schema, row).await.ok();
         let record: serde_json::Value = shown
             .and_then(|record| serde_json::from_slice(&record.json).ok())
             .unwrap_or_default();
@@ -398,7 +399,7 @@ impl Engine {
     }
 
     /// The record as the caller may read it. A caller who may write but not read gets its id.
-    pub(super) fn answer(
+    pub(super) async fn answer(
         &self,
         work: &Work,
         schema: &Arc<Schema>,
@@ -431,12 +432,16 @@ impl Engine {
             && let Ok(grant) = &read
         {
             let formulas = query::readable_formulas(grant);
+            let found = self
+                .look_up(work, &formulas, &schema.columns, &[cells])
+                .await?;
             json.pop();
             write_formulas(
                 &mut json,
                 &formulas,
                 &schema.columns,
                 cells,
+                &found,
                 &work.speaker(),
             );
             json.push(b'}');

@@ -113,12 +113,12 @@ fn check_formula(field: &Field, at: &str, found: &mut Vec<Diagnostic>) {
         )),
         Ok(program) => {
             let paths = &program.references().record_paths;
-            if let Some(path) = paths.iter().find(|path| path.len() > 1) {
+            if let Some(path) = paths.iter().find(|path| path.len() > 2) {
                 found.push(warning(
                     at.to_owned(),
                     format!(
-                        "the formula reads `{}` through a reference, which is its id here; the \
-                         field is null",
+                        "the formula reads `{}`; it sees one level through a reference, and is \
+                         null",
                         path.join(".")
                     ),
                 ));

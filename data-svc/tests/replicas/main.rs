@@ -4,3 +4,4 @@
 mod bed;
 mod changes;
 mod registry;
+mod summaries;
