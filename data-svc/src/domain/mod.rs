@@ -13,3 +13,4 @@ pub mod rights;
 pub mod row_policy;
 pub mod schema;
 pub mod summary;
+pub mod translation;

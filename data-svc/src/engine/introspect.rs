@@ -90,6 +90,18 @@ pub fn shown(work: &Work, item_type: ItemType, item: &Item) -> Value {
     value
 }
 
+/// An item as the caller sees it, its labels in the first of those languages that there is; the
+/// languages as in the header `Accept-Language`.
+#[must_use]
+pub fn shown_in(work: &Work, item_type: ItemType, item: &Item, languages: &str) -> Value {
+    let mut value = shown(work, item_type, item);
+    if let Value::Object(map) = &mut value {
+        let translations = &work.registry.translations;
+        translations.apply(languages, &item.package_id, item_type, &item.name, map);
+    }
+    value
+}
+
 /// An item in its layers, lowest first: what the platform brings, what a package brings, and what
 /// was changed since; `effective` is the highest of them (spec/metadata.md §10).
 #[must_use]

@@ -78,7 +78,11 @@ impl MetadataService for Metadata {
                 .iter()
                 .skip(offset)
                 .take(limit)
-                .map(|item| introspect::shown(&work, item_type, item).to_string().into())
+                .map(|item| {
+                    let language = &request.accept_language;
+                    let shown = introspect::shown_in(&work, item_type, item, language);
+                    shown.to_string().into()
+                })
                 .collect(),
             total: i64::try_from(fitting.len()).unwrap_or(i64::MAX),
             next_cursor: None,
@@ -95,7 +99,8 @@ impl MetadataService for Metadata {
         let item = find(&work, item_type, &request.name)?;
         let layers = !request.layers.is_empty();
         let layers = layers.then(|| introspect::layers(&work, item_type, &item).to_string());
-        let text = introspect::shown(&work, item_type, &item).to_string();
+        let language = &request.accept_language;
+        let text = introspect::shown_in(&work, item_type, &item, language).to_string();
         let etag = introspect::etag(layers.as_ref().unwrap_or(&text));
         let unchanged = request
             .if_none_match

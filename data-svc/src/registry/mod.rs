@@ -24,6 +24,7 @@ use crate::domain::{
     rights::{self, Rights},
     schema::Schema,
     summary,
+    translation::Translations,
 };
 
 /// A snapshot of all metadata in force.
@@ -34,6 +35,8 @@ pub struct Registry {
     pub published_at: OffsetDateTime,
     /// The scripts that run when records are written.
     pub hooks: Hooks,
+    /// Labels in other languages.
+    pub translations: Translations,
     schemas: IndexMap<String, Arc<Schema>>,
     permission_sets: HashMap<String, PermissionSet>,
     items: BTreeMap<&'static str, Vec<Item>>,
@@ -73,8 +76,13 @@ impl Registry {
     ) -> (Self, Vec<metadata::Diagnostic>) {
         let mut items: BTreeMap<&'static str, Vec<Item>> = BTreeMap::new();
         let mut permission_sets = HashMap::new();
+        let mut translations = Translations::default();
         for package in &packages {
             for item in &package.items {
+                if item.item_type == ItemType::Translation {
+                    let i18n = package.extra.get("i18n");
+                    translations.add(&package.id, i18n, &item.name, &item.value);
+                }
                 items
                     .entry(item.item_type.as_str())
                     .or_default()
@@ -121,6 +129,7 @@ impl Registry {
             revision,
             published_at,
             hooks: Hooks::of(hooks.map_or(&[], Vec::as_slice)),
+            translations,
             schemas,
             permission_sets,
             items,
