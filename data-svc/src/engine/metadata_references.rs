@@ -177,7 +177,7 @@ mod tests {
             "fields": {"account.revenue": {"readable": false}}});
         assert_eq!(
             places((ItemType::Object, "account"), &permission),
-            ["fields.account.revenue", "objects.account"]
+            ["objects.account", "fields.account.revenue"]
         );
         assert_eq!(
             places((ItemType::Field, "account.revenue"), &permission),
