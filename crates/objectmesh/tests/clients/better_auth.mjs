@@ -35,7 +35,9 @@ class Browser {
       headers.set("cookie", pairs.join("; "));
     }
     const response = await anyReplica(input, { ...init, headers });
-    for (const line of response.headers.getSetCookie()) {
+    // Debian's node has no `getSetCookie`; where a cookie begins, a name and "=" follow the comma.
+    const lines = response.headers.get("set-cookie")?.split(/, (?=[^;, ]+=)/) ?? [];
+    for (const line of lines) {
       const [pair, ...attributes] = line.split("; ");
       const at = pair.indexOf("=");
       const name = pair.slice(0, at);
