@@ -178,7 +178,7 @@ impl<'w> Shown<'w> {
             "CreateRecord" => {
                 let object = self.writable(&grant);
                 let schema = self.hiding(json_schema::create(&object));
-                fragment.schemas.insert(self.names.create.clone(), schema);
+                add(fragment, &self.names.create, schema);
                 if let Some(content) = operation.request_mut() {
                     content["schema"] = reference(&self.names.create);
                     content["example"] = metadata::example::create(&object);
@@ -187,7 +187,7 @@ impl<'w> Shown<'w> {
             "UpdateRecord" => {
                 let object = self.writable(&grant);
                 let schema = self.update(&object);
-                fragment.schemas.insert(self.names.update.clone(), schema);
+                add(fragment, &self.names.update, schema);
                 if let Some(content) = operation.request_mut() {
                     content["schema"] = reference(&self.names.update);
                     content["example"] = metadata::example::update(&object);
@@ -215,8 +215,12 @@ impl<'w> Shown<'w> {
                 expandable(property, target, field.is_multi_value());
             }
         }
+        if let Some(id) = schema["properties"]["id"].as_object_mut() {
+            // It may be left out of what is written, but no record is without it.
+            id.remove("nullable");
+        }
         let schema = self.hiding(schema);
-        fragment.schemas.insert(self.names.record.clone(), schema);
+        add(fragment, &self.names.record, schema);
     }
 
     /// The contract's page, of records of this object.
@@ -288,6 +292,13 @@ impl<'w> Shown<'w> {
         }
         schema
     }
+}
+
+/// Adds a schema under a name that is its title, too: generators call classes by their titles, and
+/// labels of objects need not differ, as these names do.
+fn add(fragment: &mut Fragment, name: &str, mut schema: Value) {
+    schema["title"] = name.into();
+    fragment.schemas.insert(name.to_owned(), schema);
 }
 
 /// A lookup is an id, or the record when it was expanded.

@@ -89,6 +89,13 @@ impl Schemas {
         }
         match alone {
             None => Value::Object(schema),
+            // Where any object may stand alone, that is all there is to say; generators stumble
+            // over the union, which would say the same.
+            Some(alone) if alone["type"] == "object" && alone.get("properties").is_none() => {
+                schema.remove("required");
+                schema.remove("additionalProperties");
+                Value::Object(schema)
+            }
             Some(alone) => json!({"anyOf": [schema, alone]}),
         }
     }
