@@ -1,13 +1,16 @@
 //! The program as its users run it, watched from outside: one process, or one for each service.
 
+#[path = "../process/ports.rs"]
+mod ports;
+
 use std::{
-    fs::File,
-    net::TcpListener,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use ports::Port;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -28,6 +31,7 @@ pub(crate) struct Running {
     /// The administrator's session token.
     pub(crate) token: String,
     folder: tempfile::TempDir,
+    _ports: Vec<Port>,
 }
 
 struct Process {
@@ -43,24 +47,17 @@ impl Drop for Process {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
 impl Running {
     /// Everything in one process, with the log as `serve` writes it.
     pub(crate) async fn one(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // The gRPC ports lie behind the one of REST.
-        let port = free_port();
-        let (data, listen) = (folder.path().join("data"), format!("127.0.0.1:{port}"));
+        let data = folder.path().join("data");
         let app = app();
         let arguments = [
             "dev",
             "--no-demo",
             "--listen",
-            &listen,
+            "127.0.0.1:0",
             "--app",
             &app,
             "--data-dir",
@@ -70,8 +67,17 @@ impl Running {
         environment.push(("OBJECTMESH__TELEMETRY__LOG_FORMAT", "json"));
         environment.push(("OBJECTMESH__TELEMETRY__LOG", "info"));
         environment.push(("OBJECTMESH__AUTH__SECRET", AUTH_SECRET));
-        let mut running = Self::new(folder, format!("http://{listen}"));
+        let mut running = Self::new(folder, String::new(), Vec::new());
         running.start("dev", &arguments, &environment);
+        let printed = running.file("dev");
+        eventually("the address is printed", async || {
+            let printed = fs::read_to_string(&printed).unwrap_or_default();
+            let mut lines = printed.lines();
+            let rest = lines.find_map(|line| line.strip_prefix("REST ")?.strip_suffix("/api/v1"));
+            running.base = rest.unwrap_or_default().trim().to_owned();
+            !running.base.is_empty()
+        })
+        .await;
         running.ready().await;
         running
     }
@@ -79,7 +85,9 @@ impl Running {
     /// A process for each service.
     pub(crate) async fn several(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [gateway, auth, data, flow, ai] = [(); 5].map(|()| free_port());
+        let ports = [(); 5].map(|()| Port::lease());
+        let [gateway, auth, data, flow, ai] = ports.each_ref().map(Port::number);
+        let base = format!("http://{}", ports[0].address());
         let at = |port| format!("127.0.0.1:{port}");
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         let own = [
@@ -99,7 +107,7 @@ impl Running {
         ];
         let own = own.iter().map(|(name, value)| (*name, value.as_str()));
         let all: Vec<(&str, &str)> = own.chain(environment.iter().copied()).collect();
-        let mut running = Self::new(folder, format!("http://{}", at(gateway)));
+        let mut running = Self::new(folder, base, ports.into());
         let app = app();
         let mut migrate = running.command("migrate", &["migrate", "--app", &app], &all);
         assert!(migrate.status().unwrap().success());
@@ -110,13 +118,14 @@ impl Running {
         running
     }
 
-    fn new(folder: tempfile::TempDir, base: String) -> Self {
+    fn new(folder: tempfile::TempDir, base: String, ports: Vec<Port>) -> Self {
         Self {
             processes: Vec::new(),
             base,
             http: Client::new(),
             token: String::new(),
             folder,
+            _ports: ports,
         }
     }
 
