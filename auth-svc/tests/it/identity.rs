@@ -194,7 +194,7 @@ async fn a36_forged_tokens_are_refused(world: World) {
     assert!(matches!(verifier.verify(&token), Err(VerifyError::Expired)));
 }
 
-fn proof(
+pub(crate) fn proof(
     mesh_secret: &str,
     service: &str,
     reason: &str,

@@ -5,6 +5,7 @@
 
 mod admin;
 mod cookies;
+mod delegated;
 mod fake_data;
 mod identity;
 mod revocations;
