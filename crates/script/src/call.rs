@@ -247,8 +247,7 @@ impl Capabilities {
         Self(found)
     }
 
-    /// Whether a capability is among them. A hook that holds [`Capability::ApiWrite`] runs inside the
-    /// transaction of the record.
+    /// Whether a capability is among them.
     #[must_use]
     pub fn allow(&self, capability: Capability) -> bool {
         self.0.contains(&capability)

@@ -1,43 +1,34 @@
 //! Expressions of metadata over records: what they see, and where they are compiled once
 //! (spec/metadata.md §8).
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use expr::{Program, Scope};
 use mesh::identity::Identity;
+use metadata::FieldType;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::{cell::Cell, schema::Schema};
 
-/// For whom and when an expression is evaluated.
+/// For whom and when an expression is evaluated. What it shows of the user is made when something
+/// asks for it: most records have no expressions.
 #[derive(Debug, Clone)]
 pub struct Speaker {
     /// What counts as now.
     pub now: OffsetDateTime,
-    user: Value,
-    organization: Value,
+    identity: Option<Arc<Identity>>,
+    user: OnceLock<Value>,
+    organization: OnceLock<Value>,
 }
 
 impl Speaker {
     /// A person.
     #[must_use]
-    pub fn of(identity: &Identity, now: OffsetDateTime) -> Self {
+    pub fn of(identity: &Arc<Identity>, now: OffsetDateTime) -> Self {
         Self {
-            now,
-            user: json!({
-                "id": identity.subject,
-                "name": identity.name,
-                "email": identity.email,
-                "roles": identity.positions,
-                "positions": identity.positions,
-                "permissions": identity.system_permissions,
-                "permission_sets": identity.permission_sets,
-                "organization_id": identity.organization_id,
-                "organizationId": identity.organization_id,
-                "tenantId": identity.organization_id,
-            }),
-            organization: json!({"id": identity.organization_id}),
+            identity: Some(Arc::clone(identity)),
+            ..Self::nobody(now)
         }
     }
 
@@ -46,36 +37,60 @@ impl Speaker {
     pub fn nobody(now: OffsetDateTime) -> Self {
         Self {
             now,
-            user: Value::Null,
-            organization: Value::Null,
+            identity: None,
+            user: OnceLock::new(),
+            organization: OnceLock::new(),
         }
     }
 
     /// The user as expressions and scripts see them; null for the platform.
     #[must_use]
     pub fn user(&self) -> &Value {
-        &self.user
+        self.user.get_or_init(|| match &self.identity {
+            None => Value::Null,
+            Some(identity) => json!({
+                "id": identity.subject,
+                "name": identity.name,
+                "email": identity.email,
+                "roles": identity.positions,
+                "positions": identity.positions,
+                "permissions": identity.system_permissions,
+                "permission_sets": identity.permission_sets,
+                "organization_id": identity.organization_id,
+                "tenantId": identity.organization_id,
+            }),
+        })
     }
 
     /// The organisation; null for the platform.
     #[must_use]
     pub fn organization(&self) -> &Value {
-        &self.organization
+        self.organization.get_or_init(|| match &self.identity {
+            None => Value::Null,
+            Some(identity) => json!({"id": identity.organization_id}),
+        })
     }
 
     /// A scope without a record.
     #[must_use]
     pub fn scope(&self) -> Scope<'_> {
         Scope::new(self.now)
-            .user(&self.user)
-            .org(&self.organization)
+            .user(self.user())
+            .org(self.organization())
     }
 }
 
-/// A record as expressions see it: every stored field, null where it holds nothing.
+/// A record as expressions and scripts see it: every stored field, null where it holds nothing.
+/// Hashes of passwords and secrets are for nobody.
 #[must_use]
 pub fn record(schema: &Schema, cells: &[Cell]) -> Value {
     let fields = schema.columns.iter().zip(cells);
+    let fields = fields.filter(|(column, _)| {
+        !matches!(
+            column.field.field_type,
+            FieldType::Password | FieldType::Secret
+        )
+    });
     let fields = fields.map(|(column, cell)| (column.field.name.clone(), cell.to_json()));
     Value::Object(fields.collect::<Map<_, _>>())
 }

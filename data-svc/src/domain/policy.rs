@@ -336,7 +336,7 @@ struct Policies {
 /// not compile grants nothing (spec/security.md §6).
 fn policies(
     registry: &Registry,
-    identity: &Identity,
+    identity: &Arc<Identity>,
     rights: &Rights,
     schema: &Schema,
     operation: Operation,

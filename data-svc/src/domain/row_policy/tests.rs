@@ -30,7 +30,10 @@ fn speaker() -> Speaker {
     let mut identity = Identity::nobody(Kind::User);
     identity.subject = "u1".to_owned();
     identity.positions = vec!["north".to_owned(), "south".to_owned()];
-    Speaker::of(&identity, datetime!(2026-11-25 10:00 UTC))
+    Speaker::of(
+        &std::sync::Arc::new(identity),
+        datetime!(2026-11-25 10:00 UTC),
+    )
 }
 
 fn fits(source: &str, given: &[(&str, Cell)]) -> bool {
