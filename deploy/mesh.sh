@@ -121,7 +121,7 @@ choose_ports() {
 # What every process is told.
 settings() {
   local service
-  for service in AUTH DATA; do
+  for service in AUTH DATA FLOW AI; do
     echo "OBJECTMESH__${service}__DB__URL=$TEST_POSTGRES_URL"
     echo "OBJECTMESH__${service}__DB__SCHEMA=${service,,}"
   done

@@ -25,6 +25,7 @@ const FILES: &[&str] = &[
     "objectmesh/data/v1/principal_service.proto",
     "objectmesh/data/v1/record_service.proto",
     "objectmesh/data/v1/record_share_service.proto",
+    "objectmesh/data/v1/registry_service.proto",
     "objectmesh/data/v1/report_service.proto",
     "objectmesh/data/v1/search_service.proto",
     "objectmesh/data/v1/sharing_rule_service.proto",
@@ -55,10 +56,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         error_codes(&compiler.descriptor_pool())?,
     )?;
 
+    // Ours stand in modules of other depths than their packages, so what they use of Google's is
+    // named from the root.
+    let (mut google, mut ours) = (
+        compiler.file_descriptor_set(),
+        compiler.file_descriptor_set(),
+    );
+    google.file.retain(|file| file.package() == "google.api");
+    ours.file.retain(|file| file.package() != "google.api");
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(google)?;
     tonic_prost_build::configure()
         .bytes(".")
         .extern_path(".google.protobuf.Timestamp", "::prost_types::Timestamp")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .extern_path(".google.api", "crate::google::api")
+        .compile_fds(ours)?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Configuration of ai-svc; `config.default.toml` holds the defaults and documents them.
 
-use mesh::config::Secret;
+use mesh::{config::Secret, db::DbConfig};
 use serde::Deserialize;
 
 /// The defaults.
@@ -18,17 +18,24 @@ pub struct File {
 /// Section `peers`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PeerUris {
-    /// auth-svc.
+    /// auth-svc, for identity tokens.
     pub auth: String,
+    /// data-svc, for records and metadata.
+    pub data: String,
+    /// flow-svc, for actions and flows.
+    pub flow: String,
 }
 
-/// Section `ai`. The database of the service is named here once it keeps something.
+/// Section `ai`.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where `serve` listens for gRPC.
     pub listen: String,
     /// Whether gRPC server reflection is open.
     pub reflection: bool,
+    /// The database.
+    pub db: DbConfig,
     /// The mesh secret; from the section `mesh`, so not read here.
     #[serde(skip)]
     pub mesh_secret: Secret,

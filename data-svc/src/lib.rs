@@ -26,6 +26,7 @@ use mesh::{
 use proto::data::v1::{
     change_service_server::ChangeServiceServer, metadata_service_server::MetadataServiceServer,
     principal_service_server::PrincipalServiceServer, record_service_server::RecordServiceServer,
+    registry_service_server::RegistryServiceServer,
 };
 use tonic::service::Routes;
 
@@ -105,12 +106,17 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let changes = ChangeServiceServer::new(grpc::changes::Changes {
         engine: engine.clone(),
     });
+    let registries = RegistryServiceServer::new(grpc::registry::Registries {
+        engine: engine.clone(),
+        tasks: tasks.clone(),
+    });
     let kept_for = DAY * config.changes_kept_days;
     engine.start(&tasks, kept_for);
     let routes = Routes::new(records)
         .add_service(changes)
         .add_service(metadata)
-        .add_service(principals);
+        .add_service(principals)
+        .add_service(registries);
     let description = Arc::new(openapi::Description::new(engine.clone())?);
     let node = Node::new(NAME, routes, guard, tasks, description).await?;
     let node = node.needs(&engine.db);

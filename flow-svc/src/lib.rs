@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use mesh::{
     Link, Node,
+    db::{Db, DbConfig},
     guard::Guard,
+    registry::Replica,
     resolver::{Door, Resolver},
     service_identity::ServiceIdentity,
     tasks::Tasks,
@@ -27,17 +29,27 @@ pub const NAME: &str = "flow-svc";
 pub struct Peers {
     /// auth-svc, for identity tokens.
     pub auth: Link,
+    /// data-svc, for records and metadata.
+    pub data: Link,
 }
 
-/// Builds the node. Binds no socket and calls no peer.
+/// Builds the node: opens its database. Binds no socket and calls no peer.
 ///
 /// # Errors
-/// When the descriptors cannot be read.
+/// Those of the database; when the descriptors cannot be read.
 pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Node> {
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
     let resolver = Resolver::new(Door::Service, peers.auth, None);
-    resolver.follow(&tasks, own);
-    let guard = Guard::new(NAME, resolver, config.reflection)?;
+    resolver.follow(&tasks, own.clone());
+    let replica = Replica::follow(&tasks, peers.data, own, |snapshot| snapshot);
+    let metadata = Some(replica.served());
+    let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
     let contract = Arc::new(openapi::contract()?);
-    Node::new(NAME, Routes::default(), guard, tasks, contract).await
+    let db = Db::open(&DbConfig {
+        service: NAME,
+        ..config.db.clone()
+    })
+    .await?;
+    let node = Node::new(NAME, Routes::default(), guard, tasks, contract).await?;
+    Ok(node.needs(&db))
 }

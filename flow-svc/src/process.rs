@@ -17,6 +17,7 @@ pub async fn run(
     let (process, file) = Process::load::<File>(DEFAULTS, file, environment)?;
     let peers = Peers {
         auth: process.link("auth", &file.peers.auth)?,
+        data: process.link("data", &file.peers.data)?,
     };
     let config = Config {
         mesh_secret: process.mesh.secret.clone(),

@@ -1,14 +1,76 @@
 //! Answers: bodies, and the one envelope that every failure has (spec/discovery.md §4).
 
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
+use futures::Stream;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::Full;
 use mesh::{Error, error::Reason};
 use serde_json::{Value, json};
 
 use crate::{discovery::unknown_version, gate::is_auth};
 
-/// The body of every answer.
-pub(crate) type Body = http_body_util::Full<Bytes>;
+/// The body of every answer: whole, or as it comes.
+pub(crate) enum Body {
+    /// All of it.
+    Whole(Full<Bytes>),
+    /// Piece by piece; dropping it ends what makes the pieces.
+    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+}
+
+impl Body {
+    pub(crate) fn new(bytes: impl Into<Bytes>) -> Self {
+        Self::Whole(Full::new(bytes.into()))
+    }
+
+    pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Self {
+        Self::Stream(Box::pin(pieces))
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Whole(Full::default())
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
+            Self::Stream(pieces) => {
+                let piece = pieces.as_mut().poll_next(cx);
+                piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// Methods that HTTP names; only those go into `Allow`.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -126,7 +188,7 @@ fn extra_headers(error: &Error, status: StatusCode, methods: &[Method], headers:
 
 /// An answer with a JSON body.
 pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::new(body.into()));
+    let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

@@ -335,20 +335,31 @@ impl Edge {
             .any(|name| parts.headers.contains_key(*name));
         let cookie = parts.headers.get(header::COOKIE).filter(|_| !named);
         let cookie = cookie.and_then(|value| value.to_str().ok());
+        if let Some(form) = &route.stream {
+            let opened = match upstream.open(route, form, message.clone(), &ctx).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.renew(error, &mut ctx, credential).await?;
+                    upstream.open(route, form, message, &ctx).await?
+                }
+            };
+            self.revision.raise(opened.revision());
+            let mut response = Response::new(Body::default());
+            opened.write_headers(response.headers_mut());
+            *response.body_mut() = Body::stream(opened.into_body());
+            return Ok(response);
+        }
         let call = async |ctx: &Ctx| {
             upstream
                 .call(route, message.clone(), ctx, cookie, repeatable)
                 .await
         };
-        let answer = match (call(&ctx).await, credential) {
-            (Err(error), Some(credential)) if ctx.caller.is_some() && is_overtaken(&error) => {
-                // The token that we made is no longer good, the client's credential may be. The
-                // guard refused before anything ran, so whatever it was may be called once more.
-                self.resolver.forget(credential);
-                ctx.caller = Some(self.resolver.resolve(credential).await?);
+        let answer = match call(&ctx).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.renew(error, &mut ctx, credential).await?;
                 call(&ctx).await?
             }
-            (answer, _) => answer?,
         };
         self.revision.raise(answer.revision());
         let mut response = Response::new(Body::default());
@@ -357,8 +368,30 @@ impl Edge {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         *response.status_mut() = status;
-        *response.body_mut() = Body::new(body.into());
+        *response.body_mut() = Body::new(body);
         Ok(response)
+    }
+
+    /// Takes another token where a call failed since the one that we made is no longer good, while
+    /// the client's credential may be: the guard refused before anything ran, so whatever it was may
+    /// be called once more.
+    ///
+    /// # Errors
+    /// The call's own otherwise.
+    async fn renew(
+        &self,
+        error: Error,
+        ctx: &mut Ctx,
+        credential: Option<&Credential>,
+    ) -> Result<(), Error> {
+        match credential {
+            Some(credential) if ctx.caller.is_some() && is_overtaken(&error) => {
+                self.resolver.forget(credential);
+                ctx.caller = Some(self.resolver.resolve(credential).await?);
+                Ok(())
+            }
+            Some(_) | None => Err(error),
+        }
     }
 
     fn target<'p>(&self, method: &Method, path: &'p str) -> Result<Target<'_, 'p>, Refusal> {

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use mesh::{Error, error::Reason, ready::Readiness, session::SessionStore, telemetry};
@@ -114,7 +113,7 @@ pub(crate) fn health() -> Response<Body> {
 /// The process's metrics as Prometheus text.
 pub(crate) fn metrics() -> Response<Body> {
     let text = telemetry::metrics_text();
-    let mut response = Response::new(Body::new(Bytes::from(text)));
+    let mut response = Response::new(Body::new(text));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),

@@ -6,14 +6,14 @@
 //! budget of a fifth of the calls, so that an outage is not multiplied.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use mesh::{
     Ctx, Error, Link,
-    route::{self, Answer, Fate, Route},
+    route::{self, Answer, Fate, Form, Opened, Route},
 };
 
 /// How often a call is made again at most.
@@ -81,6 +81,29 @@ impl Upstream {
                 Fate::Unknown => repeatable,
                 Fate::Answered => false,
             };
+            if !may || !repeats.another(ctx.deadline).await {
+                return Err(failure.error);
+            }
+        }
+    }
+
+    /// Opens the stream of the route's RPC; again when it surely did not begin.
+    pub(crate) async fn open(
+        &self,
+        route: &Route,
+        form: &Arc<Form>,
+        message: Bytes,
+        ctx: &Ctx,
+    ) -> Result<Opened, Error> {
+        self.note_call();
+        let mut repeats = Repeats::new(self);
+        loop {
+            let opened = route::open(self.link.clone(), route, form, message.clone(), ctx).await;
+            let failure = match opened {
+                Ok(opened) => return Ok(opened),
+                Err(failure) => failure,
+            };
+            let may = failure.fate == Fate::NeverReached;
             if !may || !repeats.another(ctx.deadline).await {
                 return Err(failure.error);
             }

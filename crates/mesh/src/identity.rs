@@ -104,6 +104,10 @@ pub enum Purpose {
     FollowRevocations,
     /// Work for a user that outlives one token: a fresh one is asked for.
     Delegate,
+    /// A service keeps a replica of the metadata.
+    FollowMetadata,
+    /// A flow that is declared to run as the system reads and writes records.
+    RunFlow,
 }
 
 impl Purpose {
@@ -116,6 +120,8 @@ impl Purpose {
             Self::FollowChanges => "follow_changes",
             Self::FollowRevocations => "follow_revocations",
             Self::Delegate => "delegate",
+            Self::FollowMetadata => "follow_metadata",
+            Self::RunFlow => "run_flow",
         }
     }
 
@@ -127,12 +133,14 @@ impl Purpose {
             .find(|purpose| purpose.as_str() == word)
     }
 
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::ResolvePrincipal,
         Self::Seed,
         Self::FollowChanges,
         Self::FollowRevocations,
         Self::Delegate,
+        Self::FollowMetadata,
+        Self::RunFlow,
     ];
 }
 

@@ -121,6 +121,13 @@ impl Served {
         self.wanted.notified().await;
     }
 
+    /// Resolves once a newer revision than that is in force.
+    pub async fn newer_than(&self, revision: u64) {
+        let mut current = self.current.subscribe();
+        // Fails only when this value is gone, and then nobody waits.
+        let _found = current.wait_for(|current| *current > revision).await;
+    }
+
     /// Waits until a revision is in force.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Where REST is served; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// PostgreSQL instead of SQLite files: schemas `data` and `auth` in this database.
+    /// PostgreSQL instead of SQLite files: a schema for each service in this database.
     pub database_url: Option<String>,
     /// Redis instead of the embedded session store.
     pub redis_url: Option<String>,
@@ -94,24 +94,30 @@ impl Mesh {
             .context("auth-svc")?;
         auth_link.bind(auth.local());
 
+        let flow_link = Link::unbound();
         let mut config = section::<flow_svc::File>(options, flow_svc::DEFAULTS)?.flow;
+        config.db = own_database(options, "flow", config.db);
         config.mesh_secret = mesh_secret.clone();
         let peers = flow_svc::Peers {
             auth: auth_link.clone(),
+            data: data_link.clone(),
         };
         let flow = flow_svc::build(&config, peers, tasks.clone())
             .await
             .context("flow-svc")?;
+        flow_link.bind(flow.local());
         let mut config = section::<ai_svc::File>(options, ai_svc::DEFAULTS)?.ai;
+        config.db = own_database(options, "ai", config.db);
         config.mesh_secret = mesh_secret.clone();
         let peers = ai_svc::Peers {
             auth: auth_link.clone(),
+            data: data_link.clone(),
+            flow: flow_link.clone(),
         };
         let ai = ai_svc::build(&config, peers, tasks.clone())
             .await
             .context("ai-svc")?;
-        let (flow_link, ai_link) = (Link::unbound(), Link::unbound());
-        flow_link.bind(flow.local());
+        let ai_link = Link::unbound();
         ai_link.bind(ai.local());
 
         let (mut config, rate_limit) = gateway_config(options)?;
@@ -232,7 +238,17 @@ pub fn data_config(options: &Options) -> anyhow::Result<data_svc::Config> {
     Ok(config)
 }
 
-/// The configuration of a service that keeps nothing.
+/// The database of a service in one process, opened as its settings say.
+fn own_database(options: &Options, service: &str, settings: DbConfig) -> DbConfig {
+    let (url, schema) = database(options, service);
+    DbConfig {
+        url,
+        schema: Some(schema),
+        ..settings
+    }
+}
+
+/// The configuration of a service.
 fn section<T: serde::de::DeserializeOwned>(options: &Options, defaults: &str) -> anyhow::Result<T> {
     mesh::config::load(defaults, None, options.environment.iter().cloned())
 }
@@ -241,11 +257,7 @@ fn auth_config(options: &Options) -> anyhow::Result<auth_svc::Config> {
     let environment = options.environment.iter().cloned();
     let file: AuthFile = mesh::config::load(auth_svc::CONFIG_DEFAULTS, None, environment)?;
     let mut config = file.auth;
-    let (url, schema) = database(options, "auth");
-    config.db = DbConfig {
-        schema: Some(schema),
-        ..DbConfig::new(url)
-    };
+    config.db = own_database(options, "auth", config.db);
     if config.secret.is_empty() {
         config.secret = Secret::new(dev_secret(&options.data_dir, "secret")?);
     }

@@ -4,3 +4,4 @@ pub mod changes;
 pub mod metadata;
 pub mod principal;
 pub mod records;
+pub mod registry;

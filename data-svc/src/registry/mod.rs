@@ -228,6 +228,12 @@ impl Registry {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Every item with its type, by type, then name.
+    pub fn all_items(&self) -> impl Iterator<Item = (&str, &Item)> {
+        let by_type = self.items.iter();
+        by_type.flat_map(|(item_type, items)| items.iter().map(move |item| (*item_type, item)))
+    }
+
     /// The fields of all objects that point to an object.
     #[must_use]
     pub fn referencing(&self, object: &str) -> &[Reference] {

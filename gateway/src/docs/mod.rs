@@ -104,7 +104,7 @@ impl Asset {
             empty(StatusCode::NOT_MODIFIED)
         } else {
             let bytes = gzip.unwrap_or(self.bytes);
-            Response::new(Body::new(bytes::Bytes::from_static(bytes)))
+            Response::new(Body::new(bytes))
         };
         let known = response.status() == StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();

@@ -19,7 +19,7 @@ use crate::{
     guard::{self, Entry},
     identity::Identity,
     route::{
-        Expand, Route, Table,
+        EVENT_STREAM, Expand, Route, Table,
         shape::{Field, Kind},
         table::Body,
     },
@@ -364,7 +364,14 @@ impl Maker {
         if !headers.is_empty() {
             success.insert("headers".to_owned(), Value::Object(headers));
         }
-        if !route.empty && route.status != StatusCode::NO_CONTENT {
+        if let Some(form) = &route.stream {
+            let mut content = json!({EVENT_STREAM: {"schema": {"type": "string"}}});
+            if form.may_be_json() {
+                content["application/json"] = json!({"schema": {"type": "object"}});
+            }
+            success.insert("content".to_owned(), content);
+            success.insert("description".to_owned(), json!("The answer."));
+        } else if !route.empty && route.status != StatusCode::NO_CONTENT {
             let schema = match route.response_body {
                 None => self.schemas.message(shape, Way::Out, &[]),
                 Some(position) => self.schemas.field(shape, &shape.fields[position], Way::Out),

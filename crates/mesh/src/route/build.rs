@@ -16,6 +16,7 @@ use proto::{
 use super::{
     deprecation::Deprecated,
     shape::{Kind, Shape, Shapes as Maker},
+    stream::Form,
     table::{Body, Query, Route, Shapes, Table},
     template::Template,
 };
@@ -88,11 +89,6 @@ impl Table {
         ensure!(
             !matches!(entry.rule, Rule::Internal(_)),
             "an internal RPC has no route"
-        );
-        // A stream that answers nothing but a refusal needs no form.
-        ensure!(
-            !entry.implemented || !(method.is_server_streaming() || method.is_client_streaming()),
-            "streams have no REST form yet"
         );
         for binding in std::iter::once(rule).chain(&rule.additional_bindings) {
             let route = route(method, binding, rest, entry.clone(), maker)
@@ -214,6 +210,7 @@ fn route(
     Ok(Route {
         rate_class: rate_class(rest, safe, &entry.rule, &package),
         safe,
+        stream: Form::of(rpc, &response, rest.event_stream.as_ref())?.map(Arc::new),
         method,
         pattern: pattern.as_str().into(),
         rpc: format!("/{}/{}", rpc.parent_service().full_name(), rpc.name()).parse()?,

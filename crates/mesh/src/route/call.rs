@@ -1,5 +1,7 @@
 //! The call itself: bytes out, bytes back, no message type in between.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, Bytes};
 use http::HeaderValue;
 use tonic::{
@@ -9,7 +11,7 @@ use tonic::{
     metadata::{Ascii, MetadataMap, MetadataValue},
 };
 
-use super::Route;
+use super::{Form, Opened, Route};
 use crate::{
     Ctx, Error, Link, ctx::CLIENT_ADDRESS, error::Reason, link::never_reached, node::MESSAGE_MAX,
     revision::Seen,
@@ -96,6 +98,40 @@ pub async fn call(
     ctx: &Ctx,
     cookie: Option<&str>,
 ) -> Result<Answer, Failure> {
+    let (mut grpc, request) = prepare(link, route, message, ctx, cookie).await?;
+    let response = grpc.unary(request, route.rpc.clone(), RawCodec).await;
+    let response = response.map_err(|status| Failure::of(&status))?;
+    let (metadata, message, _) = response.into_parts();
+    Ok(Answer { message, metadata })
+}
+
+/// The same for a route whose reply streams: resolves with its first message.
+///
+/// # Errors
+/// As [`call`].
+pub async fn open(
+    link: Link,
+    route: &Route,
+    form: &Arc<Form>,
+    message: Bytes,
+    ctx: &Ctx,
+) -> Result<Opened, Failure> {
+    let (mut grpc, request) = prepare(link, route, message, ctx, None).await?;
+    let rpc = route.rpc.clone();
+    let response = grpc.server_streaming(request, rpc, RawCodec).await;
+    let response = response.map_err(|status| Failure::of(&status))?;
+    let (metadata, messages, _) = response.into_parts();
+    let opened = Opened::begin(route, form, metadata, messages).await;
+    opened.map_err(|status| Failure::of(&status))
+}
+
+async fn prepare(
+    link: Link,
+    route: &Route,
+    message: Bytes,
+    ctx: &Ctx,
+    cookie: Option<&str>,
+) -> Result<(Grpc<Link>, tonic::Request<Bytes>), Failure> {
     let mut request = ctx.request(message);
     let metadata = request.metadata_mut();
     let mut set = |name: &'static str, value: Option<&str>| {
@@ -117,10 +153,7 @@ pub async fn call(
             ..Failure::of(&Status::from_error(error))
         });
     }
-    let response = grpc.unary(request, route.rpc.clone(), RawCodec).await;
-    let response = response.map_err(|status| Failure::of(&status))?;
-    let (metadata, message, _) = response.into_parts();
-    Ok(Answer { message, metadata })
+    Ok((grpc, request))
 }
 
 /// A codec that leaves messages as they are.

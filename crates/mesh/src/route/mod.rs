@@ -13,6 +13,7 @@ mod json;
 mod render;
 mod scalar;
 pub(crate) mod shape;
+mod stream;
 pub(crate) mod table;
 mod template;
 mod wire;
@@ -20,7 +21,8 @@ mod wire;
 #[cfg(test)]
 mod oracle;
 
-pub use call::{Answer, Failure, Fate, RawCodec, call};
+pub use call::{Answer, Failure, Fate, RawCodec, call, open};
 pub use deprecation::Deprecated;
 pub use proto::annotations::v1::{Expand, RateClass};
+pub use stream::{EVENT_STREAM, Form, Opened};
 pub use table::{Match, Route, Table, Vars};

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use http::{HeaderMap, HeaderName, Method, StatusCode, uri::PathAndQuery};
 use proto::annotations::v1::{Expand, RateClass};
 
-use super::{deprecation::Deprecated, shape::Shape, template::Template};
+use super::{deprecation::Deprecated, shape::Shape, stream::Form, template::Template};
 use crate::guard::Entry;
 
 /// The header by which a client makes a change repeatable.
@@ -48,6 +48,8 @@ pub struct Route {
     pub expand: Expand,
     /// Set when clients should turn elsewhere.
     pub deprecated: Option<Deprecated>,
+    /// How the reply streams, where it does.
+    pub stream: Option<Arc<Form>>,
     /// The paths among its own that belong to more literal routes of other methods.
     pub(super) shadowed_by: Vec<Literals>,
     pub(crate) shapes: Shapes,

@@ -104,6 +104,8 @@ impl Running {
             ("OBJECTMESH__MESH__SECRET", MESH_SECRET.to_owned()),
             ("OBJECTMESH__AUTH__DB__URL", file("auth.db")),
             ("OBJECTMESH__DATA__DB__URL", file("data.db")),
+            ("OBJECTMESH__FLOW__DB__URL", file("flow.db")),
+            ("OBJECTMESH__AI__DB__URL", file("ai.db")),
         ];
         let own = own.iter().map(|(name, value)| (*name, value.as_str()));
         let all: Vec<(&str, &str)> = own.chain(environment.iter().copied()).collect();

@@ -248,6 +248,8 @@ impl Cluster {
             // Many meshes share one server.
             ("DATA__DB__MAX_CONNECTIONS", "8"),
             ("AUTH__DB__MAX_CONNECTIONS", "6"),
+            ("FLOW__DB__MAX_CONNECTIONS", "4"),
+            ("AI__DB__MAX_CONNECTIONS", "4"),
         ] {
             environment.push((format!("OBJECTMESH__{name}"), value.to_owned()));
         }

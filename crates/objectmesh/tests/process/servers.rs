@@ -207,7 +207,7 @@ pub(crate) fn migrate(url: &str, app: &Path) {
 /// Where each service's tables are: a schema each, in one database.
 pub(crate) fn databases(url: &str) -> Vec<(String, String)> {
     let mut environment = Vec::new();
-    for service in ["auth", "data"] {
+    for service in ["auth", "data", "flow", "ai"] {
         let section = format!("OBJECTMESH__{}__DB", service.to_uppercase());
         environment.push((format!("{section}__URL"), url.to_owned()));
         environment.push((format!("{section}__SCHEMA"), service.to_owned()));

@@ -82,6 +82,10 @@ pub struct Addresses {
     pub auth: Vec<String>,
     /// Of data-svc's gRPC.
     pub data: Vec<String>,
+    /// Of flow-svc's gRPC.
+    pub flow: Vec<String>,
+    /// Of ai-svc's gRPC.
+    pub ai: Vec<String>,
 }
 
 /// A running mesh with the test app and an administrator.
@@ -315,6 +319,8 @@ async fn one_process(size: Size, environment: &[(&str, &str)]) -> (Addresses, Ru
         rest: url(mesh.rest),
         auth: url(mesh.auth),
         data: url(mesh.data),
+        flow: url(mesh.flow),
+        ai: url(mesh.ai),
     };
     let running = Running::One {
         _mesh: Box::new(mesh),
@@ -330,6 +336,8 @@ async fn processes(replicas: usize, environment: &[(&str, &str)]) -> (Addresses,
         rest: cluster.urls(Service::Gateway),
         auth: cluster.urls(Service::Auth),
         data: cluster.urls(Service::Data),
+        flow: cluster.urls(Service::Flow),
+        ai: cluster.urls(Service::Ai),
     };
     (at, Running::Many { _cluster: cluster })
 }
