@@ -28,13 +28,14 @@ use proto::data::v1::{
     principal_service_server::PrincipalServiceServer, record_service_server::RecordServiceServer,
     registry_service_server::RegistryServiceServer,
 };
+use script::LazyPool;
 use tonic::service::Routes;
 
 pub use config::Config;
 
 use crate::{
     domain::query::CursorKey,
-    engine::{Engine, changes::Changes, hooks::Scripts, seed},
+    engine::{Engine, changes::Changes, seed},
     registry::packages::Catalog,
 };
 
@@ -85,7 +86,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let db = Db::open(&config.db.to_db_config()).await?;
     let mut engine = open_engine(db).await?;
     let scripts = &config.scripts;
-    engine.scripts = Arc::new(Scripts::new(&scripts.program, scripts.workers));
+    engine.scripts = Arc::new(LazyPool::new(&scripts.program, scripts.workers));
     engine.fallback_permission_set = config.fallback_permission_set.as_deref().map(Into::into);
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
     let resolver = Resolver::new(Door::Service, peers.auth, None);
@@ -137,7 +138,7 @@ pub async fn open_engine(db: Db) -> anyhow::Result<Engine> {
         db,
         catalog: Arc::new(catalog),
         cursor_key: Arc::new(cursor_key),
-        scripts: Arc::new(Scripts::new("", 1)),
+        scripts: Arc::new(LazyPool::new("", 1)),
     };
     seed::ensure_default_organization(&engine).await?;
     Ok(engine)

@@ -34,7 +34,19 @@ pub struct Config {
     pub reflection: bool,
     /// The database.
     pub db: DbConfig,
+    /// The sandbox for scripts.
+    pub scripts: ScriptSection,
     /// The mesh secret; from the section `mesh`, so not read here.
     #[serde(skip)]
     pub mesh_secret: Secret,
+}
+
+/// Section `flow.scripts`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptSection {
+    /// The program that is started as a worker; empty for this program.
+    pub program: String,
+    /// How many scripts run at once.
+    pub workers: usize,
 }

@@ -3,22 +3,33 @@
 //! Its contract stands (`proto/objectmesh/flow/v1`) and its guard admits calls; what is not built yet
 //! is marked so in the contract, and the guard answers it with NOT_IMPLEMENTED.
 
+mod app;
+mod catalog;
 mod config;
+mod domain;
+mod grpc;
 pub mod openapi;
 pub mod process;
+mod records;
+mod store;
 
 use std::sync::Arc;
 
 use mesh::{
     Link, Node,
     db::{Db, DbConfig},
+    delegation::Delegation,
     guard::Guard,
     registry::Replica,
     resolver::{Door, Resolver},
+    route::Table,
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
+use script::LazyPool;
 use tonic::service::Routes;
+
+use crate::{app::App, catalog::Catalog, records::Records};
 
 pub use config::{Config, DEFAULTS, File, PeerUris};
 
@@ -39,17 +50,31 @@ pub struct Peers {
 /// Those of the database; when the descriptors cannot be read.
 pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Node> {
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
-    let resolver = Resolver::new(Door::Service, peers.auth, None);
+    let resolver = Resolver::new(Door::Service, peers.auth.clone(), None);
     resolver.follow(&tasks, own.clone());
-    let replica = Replica::follow(&tasks, peers.data, own, |snapshot| snapshot);
-    let metadata = Some(replica.served());
-    let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
-    let contract = Arc::new(openapi::contract()?);
     let db = Db::open(&DbConfig {
         service: NAME,
         ..config.db.clone()
     })
     .await?;
+    db.migrate(store::MIGRATIONS).await?;
+    let catalog = Replica::follow(&tasks, peers.data.clone(), own.clone(), Catalog::compile);
+    let metadata = Some(catalog.served());
+    let delegation = Delegation::new(peers.auth.clone(), own.clone(), resolver.clone());
+    let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
+    let contract = Arc::new(openapi::contract()?);
+    let app = Arc::new(App {
+        db: db.clone(),
+        catalog,
+        records: Records::new(peers.data.clone()),
+        delegation,
+        own,
+        data: peers.data,
+        auth: peers.auth,
+        sandbox: LazyPool::new(&config.scripts.program, config.scripts.workers),
+        table: Table::from_descriptors()?,
+        tasks: tasks.clone(),
+    });
     let node = Node::new(NAME, Routes::default(), guard, tasks, contract).await?;
     Ok(node.needs(&db))
 }

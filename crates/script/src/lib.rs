@@ -76,6 +76,7 @@
 //! script does not await is still made before the run ends, and its refusal fails the run.
 
 mod call;
+mod lazy;
 mod numbers;
 mod pool;
 mod protocol;
@@ -83,6 +84,7 @@ mod run;
 pub mod worker;
 
 pub use call::{Call, Capabilities, Capability, Host, HostError, NoHost};
+pub use lazy::LazyPool;
 pub use pool::{Config, Pool};
 pub use run::{
     Context, Kind, Limits, LogLevel, LogLine, MEMORY_MAX, Outcome, SOURCE_MAX, Script, ScriptError,

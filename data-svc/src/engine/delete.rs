@@ -114,17 +114,21 @@ impl Engine {
                 version: version_of(&schema.columns, &before),
                 before,
             });
+            let once = work.once.clone();
             let deleted = self
                 .db
                 .write(move |tx| {
                     let (job, change, registry) =
                         (Arc::clone(&job), Arc::clone(&change), Arc::clone(&registry));
-                    let effects = Arc::clone(&effects);
+                    let (effects, once) = (Arc::clone(&effects), once.clone());
                     async move {
                         let deleted =
                             super::references::delete(tx, &registry, &job, &change).await?;
                         if deleted {
                             apply_effects(tx, &effects).await?;
+                            if let Some(once) = &once {
+                                once.claim_or_undo(tx).await?;
+                            }
                         }
                         Ok::<_, Error>(deleted)
                     }

@@ -6,16 +6,14 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
 use mesh::{Error, Result, error::Reason};
 use metadata::ApiMethod;
-use script::{Call, Config, Context, Host, HostError, LogLevel, LogLine, Pool, ScriptErrorKind};
+use script::{Call, Context, Host, HostError, LogLevel, LogLine, Pool, ScriptErrorKind};
 use serde_json::{Map, Value, json};
-use tokio::sync::OnceCell;
 
 use super::{
     Engine, Work,
@@ -51,38 +49,6 @@ const MANAGED: [&str; 8] = [
     "expectedVersion",
 ];
 
-/// The sandbox, started when a script first runs.
-#[derive(Debug)]
-pub struct Scripts {
-    config: Config,
-    pool: OnceCell<Pool>,
-}
-
-impl Scripts {
-    /// A sandbox of so many workers. `program` is started as a worker; empty for this program.
-    #[must_use]
-    pub fn new(program: &str, workers: usize) -> Self {
-        Self {
-            config: Config {
-                program: (!program.is_empty()).then(|| PathBuf::from(program)),
-                workers: workers.max(1),
-                ..Config::default()
-            },
-            pool: OnceCell::new(),
-        }
-    }
-
-    async fn pool(&self) -> Result<&Pool> {
-        let started = self
-            .pool
-            .get_or_try_init(|| Pool::start(self.config.clone()));
-        started.await.map_err(|error| {
-            tracing::error!(%error, "the sandbox does not start");
-            Error::unavailable("The sandbox for scripts")
-        })
-    }
-}
-
 /// A write that hooks look at.
 pub(super) struct Moment<'m> {
     pub(super) schema: &'m Arc<Schema>,
@@ -95,6 +61,13 @@ pub(super) struct Moment<'m> {
 }
 
 impl Engine {
+    async fn sandbox(&self) -> Result<&Pool> {
+        self.scripts.get().await.map_err(|error| {
+            tracing::error!(%error, "the sandbox does not start");
+            Error::unavailable("The sandbox for scripts")
+        })
+    }
+
     /// Lets before-hooks change what is to be written.
     ///
     /// # Errors
@@ -203,7 +176,7 @@ impl Engine {
             result,
             ..Context::default()
         };
-        let pool = self.scripts.pool().await?;
+        let pool = self.sandbox().await?;
         match pool.run(&hook.script, &context, hook.limits, host).await {
             Ok(outcome) => {
                 tell(hook, &outcome.log);

@@ -49,7 +49,7 @@ pub struct Engine {
     /// Signs cursors.
     pub cursor_key: Arc<CursorKey>,
     /// The sandbox in which hooks run.
-    pub scripts: Arc<hooks::Scripts>,
+    pub scripts: Arc<script::LazyPool>,
 }
 
 /// What one call works with: one snapshot of the metadata, one principal, one moment.
@@ -69,6 +69,8 @@ pub struct Work {
     pub user_agent: Option<String>,
     /// How many hooks this work is nested in.
     pub depth: u8,
+    /// The key by which this work is done once; claimed in the transaction of its effect.
+    pub once: Option<Arc<idempotency::Once>>,
     /// Records that the transaction will have made before this work is applied: object and id.
     pub making: Vec<(String, String)>,
 }
@@ -116,6 +118,7 @@ impl Engine {
             client_address: ctx.client_address.clone(),
             user_agent: ctx.user_agent.clone(),
             depth: 0,
+            once: None,
             making: Vec::new(),
         })
     }
@@ -139,6 +142,7 @@ impl Work {
             client_address: None,
             user_agent: None,
             depth: 0,
+            once: None,
             making: Vec::new(),
         }
     }

@@ -194,12 +194,20 @@ impl Engine {
                 after,
                 references,
             });
+            let once = work.once.clone();
             let applied = self
                 .db
                 .write(move |tx| {
                     let (job, change) = (Arc::clone(&job), Arc::clone(&change));
-                    let effects = Arc::clone(&effects);
-                    async move { apply_update(tx, &job, &effects, &change).await }.boxed()
+                    let (effects, once) = (Arc::clone(&effects), once.clone());
+                    async move {
+                        let applied = apply_update(tx, &job, &effects, &change).await?;
+                        if let (Some(_), Some(once)) = (&applied, &once) {
+                            once.claim_or_undo(tx).await?;
+                        }
+                        Ok::<_, Error>(applied)
+                    }
+                    .boxed()
                 })
                 .await?;
             if let Some(after) = applied {

@@ -118,12 +118,13 @@ impl RecordService for Records {
         let work = self.engine.work(&ctx)?;
         let record = self
             .engine
-            .update(
+            .update_once(
                 &work,
                 &request.object,
                 &request.id,
                 &request.patch,
                 &request.if_match,
+                &request.idempotency_key,
             )
             .await?;
         Ok(Response::new(UpdateRecordResponse {
@@ -145,7 +146,13 @@ impl RecordService for Records {
         };
         let deleted = self
             .engine
-            .delete(&work, &request.object, &request.id, token)
+            .delete_once(
+                &work,
+                &request.object,
+                &request.id,
+                token,
+                &request.idempotency_key,
+            )
             .await?;
         Ok(Response::new(DeleteRecordResponse {
             object: deleted.object,

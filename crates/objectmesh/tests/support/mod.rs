@@ -299,8 +299,11 @@ async fn one_process(size: Size, environment: &[(&str, &str)]) -> (Addresses, Ru
     let shared = (size == Size::Postgres).then(servers::shared);
     let database = shared.map(|shared| Database::empty(&shared.postgres));
     // This process is a test, which is no worker for scripts.
-    let worker = ("OBJECTMESH__DATA__SCRIPTS__PROGRAM", process::PROGRAM);
-    let environment: Vec<_> = environment.iter().copied().chain([worker]).collect();
+    let workers = [
+        ("OBJECTMESH__DATA__SCRIPTS__PROGRAM", process::PROGRAM),
+        ("OBJECTMESH__FLOW__SCRIPTS__PROGRAM", process::PROGRAM),
+    ];
+    let environment: Vec<_> = environment.iter().copied().chain(workers).collect();
     let options = Options {
         data_dir: folder.path().to_owned(),
         listen: ([127, 0, 0, 1], 0).into(),

@@ -1,0 +1,4 @@
+//! Rules over plain types; no I/O.
+
+pub(crate) mod action;
+pub(crate) mod param;

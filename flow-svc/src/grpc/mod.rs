@@ -1,0 +1,1 @@
+//! Converts requests, calls the app, converts answers.
