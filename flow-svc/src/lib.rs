@@ -20,12 +20,14 @@ use mesh::{
     db::{Db, DbConfig},
     delegation::Delegation,
     guard::Guard,
+    node::MESSAGE_MAX,
     registry::Replica,
     resolver::{Door, Resolver},
     route::Table,
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
+use proto::flow::v1::action_service_server::ActionServiceServer;
 use script::LazyPool;
 use tonic::service::Routes;
 
@@ -75,6 +77,10 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         table: Table::from_descriptors()?,
         tasks: tasks.clone(),
     });
-    let node = Node::new(NAME, Routes::default(), guard, tasks, contract).await?;
+    let actions = ActionServiceServer::new(grpc::actions::Actions {
+        app: Arc::clone(&app),
+    });
+    let routes = Routes::new(actions.max_decoding_message_size(MESSAGE_MAX));
+    let node = Node::new(NAME, routes, guard, tasks, contract).await?;
     Ok(node.needs(&db))
 }

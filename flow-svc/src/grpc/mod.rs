@@ -1,1 +1,3 @@
 //! Converts requests, calls the app, converts answers.
+
+pub(crate) mod actions;

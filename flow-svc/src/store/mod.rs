@@ -1,5 +1,7 @@
 //! All SQL of flow-svc.
 
+pub(crate) mod idempotency;
+
 use mesh::db::Migration;
 
 /// The tables.
