@@ -64,7 +64,6 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let metadata = Some(catalog.served());
     let delegation = Delegation::new(peers.auth.clone(), own.clone(), resolver.clone());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
-    let contract = Arc::new(openapi::contract()?);
     let app = Arc::new(App {
         db: db.clone(),
         catalog,
@@ -81,6 +80,10 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         app: Arc::clone(&app),
     });
     let routes = Routes::new(actions.max_decoding_message_size(MESSAGE_MAX));
-    let node = Node::new(NAME, routes, guard, tasks, contract).await?;
+    let description = Arc::new(openapi::Description {
+        app,
+        contract: openapi::contract()?,
+    });
+    let node = Node::new(NAME, routes, guard, tasks, description).await?;
     Ok(node.needs(&db))
 }

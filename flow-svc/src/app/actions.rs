@@ -289,3 +289,59 @@ pub(crate) fn shown(value: Option<Value>) -> Value {
 
 /// How long a call may wait for another one with the same key before it looks again.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use mesh::registry::{Item, Snapshot};
+
+    use super::*;
+
+    fn catalog() -> Catalog {
+        let item = |item_type: &str, name: &str, value: Value| {
+            let item = Item {
+                name: name.to_owned(),
+                package_id: "test".to_owned(),
+                value,
+                hash: String::new(),
+            };
+            (item_type.to_owned(), item)
+        };
+        let body = json!({"language": "expression", "source": "1"});
+        let of = |object: &str| json!({"name": "archive", "objectName": object, "body": body});
+        Catalog::compile(Snapshot::new(
+            1,
+            [
+                item("object", "ticket", json!({})),
+                item("object", "customer", json!({})),
+                item("object", "deal", json!({})),
+                item("action", "archive", of("ticket")),
+                item("action", "archive", of("customer")),
+                item("action", "ping", json!({"name": "ping", "body": body})),
+            ],
+        ))
+    }
+
+    #[test]
+    fn a_name_that_several_objects_have_is_ambiguous() {
+        let catalog = catalog();
+        let refused = target(&catalog, "", "archive").err().unwrap();
+        assert_eq!(refused.detail("reason"), Some(&json!("AMBIGUOUS_ACTION")));
+        let objects = json!(["customer", "ticket"]);
+        assert_eq!(refused.detail("objects"), Some(&objects));
+        let Ok(Target::Declared(found)) = target(&catalog, "ticket", "archive") else {
+            panic!("no action");
+        };
+        assert_eq!(found.object.as_deref(), Some("ticket"));
+        for (object, name) in [("", "ping"), (GLOBAL, "ping")] {
+            assert!(target(&catalog, object, name).is_ok(), "{object}/{name}");
+        }
+        for (object, name) in [("ticket", "ping"), ("deal", "archive"), (GLOBAL, "create")] {
+            let refused = target(&catalog, object, name).err().unwrap();
+            assert_eq!(refused.reason(), Reason::NotFound, "{object}/{name}");
+        }
+        assert!(matches!(
+            target(&catalog, "deal", "create"),
+            Ok(Target::BuiltIn(_))
+        ));
+    }
+}
