@@ -141,7 +141,7 @@ impl App {
             Some(caller) => &caller.identity,
             None => return Err(Error::unauthenticated("Authentication required")),
         });
-        let snapshot = self.metadata.current()?;
+        let snapshot = self.snapshot().await?;
         let conversation = match &settings.conversation_id {
             Some(id) => Some(self.own_conversation(&ctx, id).await?),
             None => None,

@@ -11,7 +11,6 @@ sizes!(what_is_not_built_says_so, |mesh: TestMesh| async move {
     for path in [
         "/flows/escalate/start",
         "/approvals/requests",
-        "/ai/chat",
         "/data/ticket/import",
         "/data/ticket/export",
         "/data/ticket/1/shares",
@@ -44,19 +43,22 @@ sizes!(what_is_not_built_says_so, |mesh: TestMesh| async move {
     assert_eq!(refused["permission"], "ai:chat");
 
     let found = mesh.get(&mesh.admin, "").await.ok(200);
-    assert_eq!(found["services"]["ai"]["status"], "stub", "{found:#}");
+    assert_eq!(
+        found["services"]["approvals"]["status"], "stub",
+        "{found:#}"
+    );
     assert_eq!(
         found["services"]["flows"]["provider"], "flow-svc",
         "{found:#}"
     );
     assert!(
-        found["routes"]["ai"].is_null() && found["routes"]["data"].is_string(),
+        found["routes"]["approvals"].is_null() && found["routes"]["data"].is_string(),
         "{found:#}"
     );
     let endpoints = found["endpoints"].as_array().unwrap();
-    let chat = endpoints
+    let requests = endpoints
         .iter()
-        .find(|one| one["path"] == "/api/v1/ai/chat")
+        .find(|one| one["path"] == "/api/v1/approvals/requests")
         .unwrap();
-    assert_eq!(chat["implemented"], false);
+    assert_eq!(requests["implemented"], false);
 });
