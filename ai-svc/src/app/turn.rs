@@ -319,13 +319,18 @@ impl Turn {
 /// Plays a turn and keeps what is said, also what was said until a failure.
 fn keeping(run: Run, kept: Kept, sink: Sink) -> BoxFuture<'static, Result<Answer>> {
     async move {
+        // All of it moves in here: the lease has to live as long as the run.
+        let Kept {
+            conversation,
+            lease,
+            title,
+            asked,
+        } = kept;
         let mut progress = Progress::default();
         let done = run.go(&sink, &mut progress).await;
         let said = progress.messages.clone();
         let now = mesh::clock::now();
-        let title = done.is_ok().then(|| kept.title.clone());
-        let title = title.filter(|title| !title.is_empty());
-        let conversation = &kept.conversation;
+        let title = Some(title).filter(|title| done.is_ok() && !title.is_empty());
         let store = &run.app.store;
         let stored = store.append(&conversation.id, said, title.clone(), now);
         let stored = stored.await;
@@ -334,10 +339,11 @@ fn keeping(run: Run, kept: Kept, sink: Sink) -> BoxFuture<'static, Result<Answer
         let conversation = Conversation {
             title: conversation.title.clone().or(title),
             updated_at: now,
-            ..conversation.clone()
+            ..conversation
         };
         let mut answer = finish(&run, progress, Some(conversation), &sink).await;
-        answer.messages.splice(..0, kept.asked.iter().cloned());
+        answer.messages.splice(..0, asked);
+        drop(lease);
         Ok(answer)
     }
     .boxed()

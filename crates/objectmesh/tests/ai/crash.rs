@@ -9,7 +9,8 @@ use std::{
 use mesh::Link;
 use proto::{
     ai::v1::{
-        ApprovePendingActionRequest, pending_action_service_client::PendingActionServiceClient,
+        ApprovePendingActionRequest, GetPendingActionRequest,
+        pending_action_service_client::PendingActionServiceClient,
     },
     auth::v1::{
         ExchangeCredentialRequest, exchange_credential_request::Credential,
@@ -51,7 +52,11 @@ impl Client {
     }
 
     async fn post(&self, path: &str, token: &str, body: Value) -> (u16, Value) {
-        let sent = self.request(reqwest::Method::POST, path, token).json(&body).send().await;
+        let sent = self
+            .request(reqwest::Method::POST, path, token)
+            .json(&body)
+            .send()
+            .await;
         let answer = sent.expect("an answer");
         (answer.status().as_u16(), answer.json().await.expect("JSON"))
     }
@@ -70,10 +75,13 @@ async fn proposed(cluster: &Cluster, subject: &str) -> (Client, String, String) 
     assert_eq!(status, 200, "{answer:#}");
     let token = answer["token"].as_str().unwrap().to_owned();
     let input = json!({"objectName": "ticket", "data": {"subject": subject}});
-    let body = json!({"messages": [{"role": "user", "content": format!("call create_record {input}")}]});
+    let body =
+        json!({"messages": [{"role": "user", "content": format!("call create_record {input}")}]});
     let (status, answer) = client.post("/ai/chat", &token, body).await;
     assert_eq!(status, 200, "{answer:#}");
-    let id = answer["pendingActions"][0]["id"].as_str().expect("a proposal");
+    let id = answer["pendingActions"][0]["id"]
+        .as_str()
+        .expect("a proposal");
     let row = format!("/ai/pending-actions/{id}");
     (client, token, row)
 }
@@ -87,7 +95,10 @@ async fn done_once(client: &Client, token: &str, row: &str) {
     let shown = client.get(row, token).await;
     let tickets = client.get("/data/ticket", token).await;
     assert_eq!(tickets["total"], 1, "{tickets:#}");
-    assert_eq!(shown["result"]["id"], tickets["items"][0]["id"], "{shown:#}");
+    assert_eq!(
+        shown["result"]["id"], tickets["items"][0]["id"],
+        "{shown:#}"
+    );
 }
 
 async fn cluster(replicas: usize) -> (Cluster, Database) {
@@ -211,19 +222,27 @@ async fn the_other_replica_does_what_a_killed_one_claimed() {
     let exchange = ExchangeCredentialRequest {
         credential: Some(Credential::Bearer(token.clone())),
     };
-    let exchanged = IdentityServiceClient::new(auth).exchange_credential(exchange).await;
+    let exchanged = IdentityServiceClient::new(auth)
+        .exchange_credential(exchange)
+        .await;
     let identity = exchanged.expect("a token").into_inner().identity_token;
+    // The replica knows the keys of the token from then on.
+    let replica = Link::connect(&cluster.urls(Service::Ai)[0]).expect("an address");
+    let id = row.rsplit('/').next().expect("an id").to_owned();
+    let mut actions = PendingActionServiceClient::new(replica);
+    let show = GetPendingActionRequest { id: id.clone() };
+    let shown = actions
+        .get_pending_action(with_token(show, &identity))
+        .await;
+    shown.expect("the row");
     for number in 0..2 {
         cluster.node(Service::Auth, number).process().signal("STOP");
     }
     // At the first replica, whichever holds the lease of the sweep.
-    let replica = Link::connect(&cluster.urls(Service::Ai)[0]).expect("an address");
-    let id = row.rsplit('/').next().expect("an id").to_owned();
     let approve = ApprovePendingActionRequest {
         id,
         decision: "{}".into(),
     };
-    let mut actions = PendingActionServiceClient::new(replica);
     let approving = actions.approve_pending_action(with_token(approve, &identity));
     let killing = async {
         until(&database, STATUS, "approved").await;

@@ -24,7 +24,8 @@ macro_rules! with_provider {
             async fn run(size: $crate::support::Size) {
                 let fake = $crate::provider::Fake::start($script).await;
                 let environment = fake.environment();
-                let environment: Vec<_> = environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
+                let environment: Vec<_> =
+                    environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
                 let mesh = TestMesh::start_with(size, &environment).await;
                 ($body)(mesh, fake).await;
             }

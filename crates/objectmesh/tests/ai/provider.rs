@@ -84,16 +84,29 @@ impl Fake {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (requests, heads, closed) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
+        let (requests, heads, closed) = (
+            Arc::<Mutex<Vec<Value>>>::default(),
+            Arc::<Mutex<Vec<String>>>::default(),
+            Arc::<AtomicUsize>::default(),
+        );
         let script: Script = Arc::new(script);
-        let (all, tops, gone) = (Arc::clone(&requests), Arc::clone(&heads), Arc::clone(&closed));
+        let (all, tops, gone) = (
+            Arc::clone(&requests),
+            Arc::clone(&heads),
+            Arc::clone(&closed),
+        );
         let serve = async move {
             let mut calls = tokio::task::JoinSet::new();
             loop {
                 let Ok((stream, _)) = listener.accept().await else {
                     return;
                 };
-                let (all, tops, gone, script) = (Arc::clone(&all), Arc::clone(&tops), Arc::clone(&gone), Arc::clone(&script));
+                let (all, tops, gone, script) = (
+                    Arc::clone(&all),
+                    Arc::clone(&tops),
+                    Arc::clone(&gone),
+                    Arc::clone(&script),
+                );
                 calls.spawn(async move {
                     let mut stream = stream;
                     let Some((head, body)) = request(&mut stream).await else {
@@ -111,7 +124,11 @@ impl Fake {
                 });
             }
         };
-        #[allow(clippy::disallowed_methods, clippy::allow_attributes, reason = "a test has no node")]
+        #[allow(
+            clippy::disallowed_methods,
+            clippy::allow_attributes,
+            reason = "a test has no node"
+        )]
         let task = tokio::spawn(serve);
         Self {
             url,
@@ -126,8 +143,14 @@ impl Fake {
     /// Settings of a mesh that uses it.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         match self.anthropic {
-            true => vec![("ANTHROPIC_API_KEY", KEY.to_owned()), ("ANTHROPIC_BASE_URL", self.url.clone())],
-            false => vec![("OPENAI_API_KEY", KEY.to_owned()), ("OPENAI_BASE_URL", format!("{}/v1", self.url))],
+            true => vec![
+                ("ANTHROPIC_API_KEY", KEY.to_owned()),
+                ("ANTHROPIC_BASE_URL", self.url.clone()),
+            ],
+            false => vec![
+                ("OPENAI_API_KEY", KEY.to_owned()),
+                ("OPENAI_BASE_URL", format!("{}/v1", self.url)),
+            ],
         }
     }
 
@@ -159,7 +182,8 @@ async fn request(stream: &mut TcpStream) -> Option<(String, Value)> {
             let head = String::from_utf8_lossy(&read[..end]).into_owned();
             let length: usize = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+                name.eq_ignore_ascii_case("content-length")
+                    .then(|| value.trim().parse().ok())?
             })?;
             if read.len() >= end + 4 + length {
                 let body = serde_json::from_slice(&read[end + 4..end + 4 + length]).ok()?;
@@ -183,8 +207,12 @@ async fn answer(stream: &mut TcpStream, anthropic: bool, steps: Vec<Step>) -> bo
         _ => None,
     };
     if let Some((status, header)) = refusal {
-        let body = json!({"error": {"message": format!("Incorrect API key provided: {KEY}")}}).to_string();
-        let text = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{header}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        let body =
+            json!({"error": {"message": format!("Incorrect API key provided: {KEY}")}}).to_string();
+        let text = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{header}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
         let _sent = stream.write_all(text.as_bytes()).await;
         return true;
     }
@@ -193,7 +221,9 @@ async fn answer(stream: &mut TcpStream, anthropic: bool, steps: Vec<Step>) -> bo
         return false;
     }
     let mut events = match anthropic {
-        true => vec![json!({"type": "message_start", "message": {"usage": {"input_tokens": 11, "output_tokens": 1}}})],
+        true => vec![
+            json!({"type": "message_start", "message": {"usage": {"input_tokens": 11, "output_tokens": 1}}}),
+        ],
         false => Vec::new(),
     };
     let mut calls = 0;
@@ -203,7 +233,9 @@ async fn answer(stream: &mut TcpStream, anthropic: bool, steps: Vec<Step>) -> bo
                 events.push(json!({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}));
                 events.push(json!({"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": text}}));
             }
-            Step::Text(text) => events.push(json!({"choices": [{"index": 0, "delta": {"content": text}}]})),
+            Step::Text(text) => {
+                events.push(json!({"choices": [{"index": 0, "delta": {"content": text}}]}))
+            }
             Step::Call(name, input) => {
                 let (id, input) = (format!("call_{index}"), input.to_string());
                 // In two pieces, as providers send it.
@@ -231,7 +263,10 @@ async fn answer(stream: &mut TcpStream, anthropic: bool, steps: Vec<Step>) -> bo
             _ => continue,
         };
         let mut byte = [0; 1];
-        if tokio::time::timeout(wait, stream.read(&mut byte)).await.is_ok() {
+        if tokio::time::timeout(wait, stream.read(&mut byte))
+            .await
+            .is_ok()
+        {
             return false;
         }
     }

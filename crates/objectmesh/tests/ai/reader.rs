@@ -25,7 +25,13 @@ pub(crate) enum Seen {
 
 impl Reader {
     /// Opens a stream.
-    pub(crate) async fn open(mesh: &TestMesh, token: &str, path: &str, body: &Value, accept: &str) -> Self {
+    pub(crate) async fn open(
+        mesh: &TestMesh,
+        token: &str,
+        path: &str,
+        body: &Value,
+        accept: &str,
+    ) -> Self {
         let request = reqwest::Client::new()
             .post(mesh.url(path))
             .header("authorization", format!("Bearer {token}"))
@@ -41,11 +47,19 @@ impl Reader {
     /// Asserts that it is a stream of events with the headers of the contract.
     #[track_caller]
     pub(crate) fn is_events(&self) {
-        let header = |name: &str| self.response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let header = |name: &str| {
+            self.response
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         assert_eq!(self.response.status(), 200);
         assert_eq!(header("content-type").as_deref(), Some("text/event-stream"));
         assert_eq!(header("cache-control").as_deref(), Some("no-cache"));
-        assert_eq!(header("x-vercel-ai-ui-message-stream").as_deref(), Some("v1"));
+        assert_eq!(
+            header("x-vercel-ai-ui-message-stream").as_deref(),
+            Some("v1")
+        );
         assert_eq!(header("x-accel-buffering").as_deref(), Some("no"));
     }
 
@@ -59,7 +73,9 @@ impl Reader {
                 if let Some(comment) = block.strip_prefix(':') {
                     return Seen::Comment(comment.trim().to_owned());
                 }
-                let data = block.strip_prefix("data: ").unwrap_or_else(|| panic!("no data: {block}"));
+                let data = block
+                    .strip_prefix("data: ")
+                    .unwrap_or_else(|| panic!("no data: {block}"));
                 assert!(!data.contains('\n'), "one line an event: {data}");
                 return match data {
                     "[DONE]" => Seen::Done,
@@ -94,7 +110,10 @@ impl Reader {
 
 /// Types of events, in order, deltas of one kind counted once.
 pub(crate) fn kinds(events: &[Value]) -> Vec<&str> {
-    let mut kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().expect("a type")).collect();
+    let mut kinds: Vec<&str> = events
+        .iter()
+        .map(|event| event["type"].as_str().expect("a type"))
+        .collect();
     kinds.dedup_by(|next, last| next == last && next.ends_with("-delta"));
     kinds
 }
@@ -102,5 +121,7 @@ pub(crate) fn kinds(events: &[Value]) -> Vec<&str> {
 /// The text of a stream.
 pub(crate) fn said(events: &[Value]) -> String {
     let deltas = events.iter().filter(|event| event["type"] == "text-delta");
-    deltas.map(|event| event["delta"].as_str().expect("text")).collect()
+    deltas
+        .map(|event| event["delta"].as_str().expect("text"))
+        .collect()
 }
