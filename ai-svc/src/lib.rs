@@ -44,7 +44,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let resolver = Resolver::new(Door::Service, peers.auth, None);
     resolver.follow(&tasks, own.clone());
     let replica = Replica::follow(&tasks, peers.data, own, |snapshot| snapshot);
-    let metadata = Some(replica.served());
+    let (metadata, is_there) = (Some(replica.served()), replica.is_there());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
     let contract = Arc::new(openapi::contract()?);
     let db = Db::open(&DbConfig {
@@ -59,5 +59,5 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         drop(kept);
     });
     let node = Node::new(NAME, Routes::default(), guard, tasks, contract).await?;
-    Ok(node.needs(&db))
+    Ok(node.needs_metadata(&db, is_there).await)
 }
