@@ -110,7 +110,9 @@ impl Mesh {
             .await
             .context("flow-svc")?;
         flow_link.bind(flow.local());
-        let mut config = section::<ai_svc::File>(options, ai_svc::DEFAULTS)?.ai;
+        let environment = ai_svc::config::environment(options.environment.iter().cloned());
+        let file: ai_svc::File = mesh::config::load(ai_svc::DEFAULTS, None, environment)?;
+        let mut config = file.ai;
         config.db = own_database(options, "ai", config.db);
         config.mesh_secret = mesh_secret.clone();
         let peers = ai_svc::Peers {

@@ -387,6 +387,7 @@ fn a_raw_body_is_not_read_and_headers_fill_their_fields() {
         id: "r1".to_owned(),
         patch: "not json".into(),
         if_match: "\"1\", \"2\"".to_owned(),
+        idempotency_key: String::new(),
     };
     assert_eq!(UpdateRecordRequest::decode(wire).unwrap(), expected);
     // A field that a header fills is no query parameter.
