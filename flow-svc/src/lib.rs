@@ -26,6 +26,7 @@ use mesh::{
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
+use proto::flow::v1::flow_service_server::FlowServiceServer;
 use script::LazyPool;
 use tonic::service::Routes;
 
@@ -73,8 +74,11 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         auth: peers.auth,
         sandbox: LazyPool::new(&config.scripts.program, config.scripts.workers),
         table: Table::from_descriptors()?,
+        flows: app::flows::Flows::new(),
         tasks: tasks.clone(),
     });
-    let node = Node::new(NAME, Routes::default(), guard, tasks, contract).await?;
+    app::flows::spawn_tasks(&app);
+    let routes = Routes::default().add_service(FlowServiceServer::new(grpc::Flows(app)));
+    let node = Node::new(NAME, routes, guard, tasks, contract).await?;
     Ok(node.needs(&db))
 }

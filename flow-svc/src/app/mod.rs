@@ -1,5 +1,7 @@
 //! The work of flow-svc: invoking actions, running flows.
 
+pub(crate) mod flows;
+
 use mesh::{
     Link, db::Db, delegation::Delegation, registry::Replica, route::Table,
     service_identity::ServiceIdentity, tasks::Tasks,
@@ -28,6 +30,8 @@ pub(crate) struct App {
     pub(crate) sandbox: LazyPool,
     /// The routes that actions of type `api` name.
     pub(crate) table: Table,
+    /// The runs of flows that are driven here.
+    pub(crate) flows: flows::Flows,
     /// What runs beside the calls.
     pub(crate) tasks: Tasks,
 }

@@ -1,4 +1,5 @@
 //! Rules over plain types; no I/O.
 
 pub(crate) mod action;
+pub(crate) mod flow;
 pub(crate) mod param;
