@@ -52,6 +52,12 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         ..config.db.clone()
     })
     .await?;
+    // Nothing reads it yet; the guard's calls wait for its revisions.
+    let (kept, stop) = (replica, tasks.stop_token());
+    tasks.spawn(async move {
+        stop.cancelled().await;
+        drop(kept);
+    });
     let node = Node::new(NAME, Routes::default(), guard, tasks, contract).await?;
     Ok(node.needs(&db))
 }

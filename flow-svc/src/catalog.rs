@@ -14,7 +14,7 @@ use crate::domain::{
 
 /// The metadata of one revision, as flow-svc needs it.
 #[derive(Debug)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     /// Its number.
     pub(crate) revision: u64,
     /// Names of the objects.

@@ -20,13 +20,16 @@ use mesh::{
     db::{Db, DbConfig},
     delegation::Delegation,
     guard::Guard,
+    node::MESSAGE_MAX,
     registry::Replica,
     resolver::{Door, Resolver},
     route::Table,
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
-use proto::flow::v1::flow_service_server::FlowServiceServer;
+use proto::flow::v1::{
+    action_service_server::ActionServiceServer, flow_service_server::FlowServiceServer,
+};
 use script::LazyPool;
 use tonic::service::Routes;
 
@@ -63,7 +66,6 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let metadata = Some(catalog.served());
     let delegation = Delegation::new(peers.auth.clone(), own.clone(), resolver.clone());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
-    let contract = Arc::new(openapi::contract()?);
     let app = Arc::new(App {
         db: db.clone(),
         catalog,
@@ -77,8 +79,17 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         flows: app::flows::Flows::new(),
         tasks: tasks.clone(),
     });
+    let actions = ActionServiceServer::new(grpc::actions::Actions {
+        app: Arc::clone(&app),
+    });
     app::flows::spawn_tasks(&app);
-    let routes = Routes::default().add_service(FlowServiceServer::new(grpc::Flows(app)));
-    let node = Node::new(NAME, routes, guard, tasks, contract).await?;
+    let flows = FlowServiceServer::new(grpc::flows::Flows(Arc::clone(&app)));
+    let routes = Routes::new(actions.max_decoding_message_size(MESSAGE_MAX))
+        .add_service(flows.max_decoding_message_size(MESSAGE_MAX));
+    let description = Arc::new(openapi::Description {
+        app,
+        contract: openapi::contract()?,
+    });
+    let node = Node::new(NAME, routes, guard, tasks, description).await?;
     Ok(node.needs(&db))
 }

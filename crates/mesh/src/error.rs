@@ -192,11 +192,28 @@ impl Error {
         Value::Object(details)
     }
 
+    /// The `code` that REST prints: of a script of an app its own word, where it has the form of one
+    /// (spec/automation.md §1, "Result").
+    fn code(&self) -> &str {
+        let own = (self.0.reason == Reason::ActionFailed).then(|| self.detail("reason"));
+        let own = own.flatten().and_then(Value::as_str);
+        let is_code = |code: &&str| {
+            let mut letters = code.bytes();
+            letters
+                .next()
+                .is_some_and(|first| first.is_ascii_uppercase())
+                && letters.all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+                && code.len() <= 64
+        };
+        own.filter(is_code)
+            .unwrap_or_else(|| self.0.reason.rest_code())
+    }
+
     /// The seed's error envelope.
     #[must_use]
     pub fn envelope(&self) -> Value {
         json!({"error": {
-            "code": self.0.reason.rest_code(),
+            "code": self.code(),
             "message": self.0.message,
             "details": self.details(),
         }})

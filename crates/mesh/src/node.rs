@@ -168,7 +168,7 @@ impl DescribeService for Described {
     ) -> Result<Response<DescribeResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let (registry_revision, openapi) = if request.into_inner().with_openapi {
-            let (revision, fragment) = self.describe.fragment(&ctx)?;
+            let (revision, fragment) = self.describe.fragment(&ctx).await?;
             (
                 revision,
                 serde_json::to_vec(&fragment).map_err(Error::internal)?,

@@ -1,10 +1,7 @@
 //! `Idempotency-Key`: the first answer is kept in the transaction of its effect, for 24 hours and
 //! per principal (security-and-faults rule 39).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use mesh::{
@@ -106,11 +103,15 @@ impl Engine {
         }
         let once = Arc::new(Once::new(work, key, &hash, id));
         let work = Work {
-            once: Some(Arc::clone(&once)),
+            once: Some(once),
             ..work.clone()
         };
         match self.update(&work, object, id, body, if_match).await {
-            Err(_) if once.is_lost() => self.replay(&work, object, id).await,
+            // Another call with the key may have been first, and made this one fail.
+            Err(error) => match self.first_answer(&work, key, &hash).await? {
+                Some(id) => self.replay(&work, object, &id).await,
+                None => Err(error),
+            },
             answer => answer,
         }
     }
@@ -141,11 +142,14 @@ impl Engine {
         }
         let once = Arc::new(Once::new(work, key, &hash, id));
         let work = Work {
-            once: Some(Arc::clone(&once)),
+            once: Some(once),
             ..work.clone()
         };
         match self.delete(&work, object, id, token).await {
-            Err(_) if once.is_lost() => Ok(deleted()),
+            Err(error) => match self.first_answer(&work, key, &hash).await? {
+                Some(_) => Ok(deleted()),
+                None => Err(error),
+            },
             answer => answer,
         }
     }
@@ -192,7 +196,6 @@ pub struct Once {
     hash: String,
     answer: String,
     now: OffsetDateTime,
-    lost: AtomicBool,
 }
 
 impl Once {
@@ -203,7 +206,6 @@ impl Once {
             hash: hash.to_owned(),
             answer: answer.to_owned(),
             now: work.now,
-            lost: AtomicBool::new(false),
         }
     }
 
@@ -221,24 +223,18 @@ impl Once {
         .bind(&*self.hash)
         .bind(&*self.answer)
         .bind(self.now);
-        let first = tx.execute(claim).await? > 0;
-        self.lost.store(!first, Ordering::Relaxed);
-        Ok(first)
+        Ok(tx.execute(claim).await? > 0)
     }
 
     /// Claims the key after the effect, which is undone when another call with it was first.
     ///
     /// # Errors
-    /// When it was; then the key is [lost](Once::is_lost).
+    /// When it was.
     pub(super) async fn claim_or_undo(&self, tx: &mut Tx) -> Result<()> {
         match self.claim(tx).await? {
             true => Ok(()),
             false => Err(first_is_gone()),
         }
-    }
-
-    fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
     }
 }
 

@@ -8,6 +8,7 @@ mod components;
 mod objects;
 mod query;
 
+use futures::{FutureExt as _, future::BoxFuture};
 use mesh::{
     Ctx, Result,
     identity::Identity,
@@ -48,10 +49,12 @@ impl Describe for Description {
         self.engine.catalog.current().revision
     }
 
-    fn fragment(&self, ctx: &Ctx) -> Result<(u64, Fragment)> {
-        let work = self.engine.work(ctx)?;
-        let fragment = fragment(&self.contract, &work, ctx.identity()?);
-        Ok((work.registry.revision, fragment))
+    fn fragment<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Result<(u64, Fragment)>> {
+        let made = self.engine.work(ctx).and_then(|work| {
+            let fragment = fragment(&self.contract, &work, ctx.identity()?);
+            Ok((work.registry.revision, fragment))
+        });
+        std::future::ready(made).boxed()
     }
 }
 

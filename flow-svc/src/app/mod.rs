@@ -1,6 +1,10 @@
 //! The work of flow-svc: invoking actions, running flows.
 
+pub(crate) mod actions;
+mod api_call;
 pub(crate) mod flows;
+mod host;
+pub(crate) mod script_run;
 
 use mesh::{
     Link, db::Db, delegation::Delegation, registry::Replica, route::Table,

@@ -2,4 +2,5 @@
 
 pub(crate) mod action;
 pub(crate) mod flow;
+pub(crate) mod invocation;
 pub(crate) mod param;

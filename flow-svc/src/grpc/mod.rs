@@ -1,5 +1,4 @@
 //! Converts requests, calls the app, converts answers.
 
-mod flows;
-
-pub(crate) use flows::Flows;
+pub(crate) mod actions;
+pub(crate) mod flows;

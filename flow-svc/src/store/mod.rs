@@ -2,6 +2,7 @@
 
 mod drivers;
 mod following;
+pub(crate) mod idempotency;
 mod run;
 mod step;
 
@@ -13,7 +14,7 @@ pub(crate) use run::{
     NewRun, Run, Status, definition, depth_of, end, find, insert, list, repeat, started_by_key,
     total,
 };
-pub(crate) use step::{Begun, Finished, Step, begin, finish, steps};
+pub(crate) use step::{Step, begin, finish, steps};
 
 /// The tables.
 pub(crate) const MIGRATIONS: &[Migration] = &[

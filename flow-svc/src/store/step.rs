@@ -30,11 +30,6 @@ pub(crate) struct Step {
     pub(crate) completed_at_ms: Option<i64>,
 }
 
-/// A step that begins.
-pub(crate) type Begun = Step;
-/// A step that has ended.
-pub(crate) type Finished = Step;
-
 /// Whether the run is still this driver's, kept so until the transaction ends.
 async fn confirm(tx: &mut Tx, run_id: &str, fence: i64, ends_step: bool) -> Result<bool, DbError> {
     let sql = match ends_step {
@@ -50,7 +45,7 @@ pub(crate) async fn begin(
     db: &Db,
     run_id: &str,
     fence: i64,
-    step: Begun,
+    step: Step,
 ) -> Result<bool, DbError> {
     write(db, run_id, fence, step, false).await
 }
@@ -60,7 +55,7 @@ pub(crate) async fn finish(
     db: &Db,
     run_id: &str,
     fence: i64,
-    step: Finished,
+    step: Step,
 ) -> Result<bool, DbError> {
     write(db, run_id, fence, step, true).await
 }

@@ -13,6 +13,7 @@ mod schema;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -30,7 +31,7 @@ pub trait Describe: Send + Sync + 'static {
     ///
     /// # Errors
     /// UNAUTHENTICATED without a caller.
-    fn fragment(&self, ctx: &Ctx) -> Result<(u64, Fragment)>;
+    fn fragment<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Result<(u64, Fragment)>>;
 }
 
 /// What OpenAPI says of one service. All names are sorted, so that equal content is equal text.

@@ -207,10 +207,15 @@ fn route(
         status => StatusCode::from_u16(u16::try_from(status)?)?,
     };
     let safe = method == Method::GET || has_no_side_effects(rpc);
+    // A stream that answers nothing but a refusal needs no form.
+    let stream = match entry.implemented {
+        true => Form::of(rpc, &response, rest.event_stream.as_ref())?.map(Arc::new),
+        false => None,
+    };
     Ok(Route {
         rate_class: rate_class(rest, safe, &entry.rule, &package),
         safe,
-        stream: Form::of(rpc, &response, rest.event_stream.as_ref())?.map(Arc::new),
+        stream,
         method,
         pattern: pattern.as_str().into(),
         rpc: format!("/{}/{}", rpc.parent_service().full_name(), rpc.name()).parse()?,

@@ -141,7 +141,9 @@ impl Shapes {
         self.making.push(name.clone());
         let mut fields = Vec::new();
         let mut transparent = None;
-        for descriptor in message.fields() {
+        // A body in a type of its own is passed on as it is, never as JSON; its extensions go nowhere.
+        let seen = |field: &FieldDescriptor| field.full_name() != "google.api.HttpBody.extensions";
+        for descriptor in message.fields().filter(seen) {
             let (field, options) = self.field(&descriptor)?;
             if options.transparent {
                 ensure!(transparent.is_none(), "{name} has two transparent fields");

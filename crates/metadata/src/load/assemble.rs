@@ -198,7 +198,14 @@ impl Assembly {
                 let (Some(name), Value::Object(_)) = (entry.name, entry.value) else {
                     continue;
                 };
-                let mut action = Item::new(ItemType::Action, name, entry.value.clone());
+                let mut value = entry.value.clone();
+                // Beside its object it need not say whose it is; on its own it has to.
+                if let Value::Object(map) = &mut value
+                    && !map.contains_key("objectName")
+                {
+                    map.insert("objectName".to_owned(), item.name.as_str().into());
+                }
+                let mut action = Item::new(ItemType::Action, name, value);
                 action.object = Some(item.name.clone());
                 action.inline = true;
                 found.push((action.with_file(item.file.as_deref()), entry.path));

@@ -6,7 +6,10 @@ use std::{io::Write, path::PathBuf, sync::Arc};
 use clap::Args;
 use data_svc::{domain::policy::Principal, engine::Work, registry::packages};
 use gateway::openapi::{Document, Settings};
-use mesh::identity::{ADMIN_PERMISSION_SET, Identity, Kind};
+use mesh::{
+    identity::{ADMIN_PERMISSION_SET, Identity, Kind},
+    registry::{Item, Snapshot},
+};
 
 use crate::apps;
 
@@ -32,12 +35,22 @@ pub fn run(openapi: &OpenApi, out: &mut impl Write) -> anyhow::Result<()> {
         permission_sets: vec![ADMIN_PERMISSION_SET.to_owned()],
         ..Identity::nobody(Kind::User)
     };
+    let items = registry.all_items().map(|(item_type, item)| {
+        let item = Item {
+            name: item.name.clone(),
+            package_id: item.package_id.clone(),
+            value: item.value.clone(),
+            hash: item.hash.clone(),
+        };
+        (item_type.to_owned(), item)
+    });
+    let snapshot = Snapshot::new(registry.revision, items);
     let principal = Principal::User(Arc::new(admin.clone()));
     let work = Work::outside(Arc::new(registry), principal);
     let fragments = vec![
         auth_svc::openapi::contract()?.fragment(&admin),
         data_svc::openapi::fragment(&data_svc::openapi::contract()?, &work, &admin),
-        flow_svc::openapi::contract()?.fragment(&admin),
+        flow_svc::openapi::fragment_of(&flow_svc::openapi::contract()?, &admin, snapshot),
         ai_svc::openapi::contract()?.fragment(&admin),
     ];
     let settings = Settings {

@@ -10,6 +10,7 @@ mod interpreter;
 mod journal;
 mod node;
 mod record_node;
+mod script_node;
 mod show;
 mod start;
 mod state;
@@ -21,7 +22,7 @@ use std::{collections::HashMap, sync::Mutex};
 use tokio::sync::Notify;
 
 pub(crate) use driver::spawn as spawn_tasks;
-pub(crate) use show::{List, cancel, get, list, shown, shown_to};
+pub(crate) use show::{cancel, get, list, shown_to};
 pub(crate) use start::{How, start};
 
 /// The runs that this process drives.

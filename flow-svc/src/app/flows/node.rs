@@ -45,7 +45,9 @@ impl Interpreter {
                 Kind::Loop => self.repeat(place, visit, began_ms, state).await,
                 Kind::Parallel => self.fan_out(place, visit, began_ms, state).await,
                 Kind::Subflow => self.subflow(place, visit, began_ms, state).await,
-                Kind::Script | Kind::Action | Kind::Unknown => Err(Fault::no_executor(format!(
+                Kind::Script => self.script(place, visit, began_ms, state).await,
+                Kind::Action => self.action(place, visit, began_ms, state).await,
+                Kind::Unknown => Err(Fault::no_executor(format!(
                     "Nothing here runs a step of type `{}`",
                     node.node_type
                 ))

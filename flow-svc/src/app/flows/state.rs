@@ -51,6 +51,7 @@ impl State {
         let mut scope = Scope::new(now)
             .vars(&self.vars)
             .input(&self.input)
+            .bind("inputs", &self.input)
             .user(&env.user)
             .org(&env.organization)
             .record(&self.record)
@@ -75,6 +76,21 @@ impl State {
     ) -> Result<Value, Fault> {
         let resolved = Interpolation::resolve_all(value, &self.scope(env, now));
         resolved.map_err(|error| Fault::execution(error.to_string()))
+    }
+
+    /// All variables.
+    pub(super) fn vars(&self) -> &Value {
+        &self.vars
+    }
+
+    /// The record of the trigger; null without one.
+    pub(super) fn record(&self) -> &Value {
+        &self.record
+    }
+
+    /// What it was before.
+    pub(super) fn previous(&self) -> &Value {
+        &self.previous
     }
 
     /// Sets a variable.

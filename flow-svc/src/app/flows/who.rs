@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::fault::{Fault, Stop};
-use crate::app::App;
+use crate::app::{
+    App,
+    script_run::{organization_of, user_of},
+};
 
 /// One call of a step at most.
 const CALL_MAX: Duration = Duration::from_secs(10);
@@ -127,6 +130,28 @@ impl Who {
         }
     }
 
+    /// The same for what must not be done twice: only the way to it is tried again.
+    ///
+    /// # Errors
+    /// As [`Who::act`].
+    pub(super) async fn act_once<T, F>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(Ctx) -> F + Send,
+    ) -> Result<T, Stop>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        let ready = self.act(|ctx| async move { Ok(ctx) }).await?;
+        let ctx = Ctx {
+            deadline: std::time::Instant::now() + limit,
+            ..ready
+        };
+        work(ctx)
+            .await
+            .map_err(|error| Fault::refused(&error).into())
+    }
+
     /// The user as expressions see them: of a run for the platform, only who started it.
     pub(super) async fn shown(&self, started_by: Option<&str>) -> Result<(Value, Value), Stop> {
         if !self.is_user() {
@@ -155,23 +180,5 @@ fn task(run_id: &str) -> Task {
         reason: "flow".to_owned(),
         // A run needs no session (architecture.md §5).
         while_waiting: false,
-    }
-}
-
-fn user_of(identity: &Identity) -> Value {
-    json!({
-        "id": identity.subject,
-        "name": identity.name,
-        "email": identity.email,
-        "roles": identity.positions,
-        "positions": identity.positions,
-        "permissions": identity.system_permissions,
-    })
-}
-
-fn organization_of(identity: &Identity) -> Value {
-    match &identity.organization_id {
-        Some(id) => json!({"id": id}),
-        None => Value::Null,
     }
 }
