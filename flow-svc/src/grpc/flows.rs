@@ -31,7 +31,9 @@ impl FlowService for Flows {
         let request = request.into_inner();
         let input = input(&request.input)?;
         let prefers = request.prefer.split(',').map(str::trim);
-        let prefers = prefers.into_iter().any(|one| one.eq_ignore_ascii_case("respond-async"));
+        let prefers = prefers
+            .into_iter()
+            .any(|one| one.eq_ignore_ascii_case("respond-async"));
         let wait = match request.r#async.unwrap_or(prefers) {
             true => Duration::ZERO,
             false => WAIT.min(ctx.remaining().saturating_sub(MARGIN)),

@@ -53,7 +53,12 @@ pub(crate) async fn follow_on(
 }
 
 /// Goes on from a position, also one that lies before.
-pub(crate) async fn jump(db: &Db, held: &Held, name: &str, position: i64) -> Result<(), LeaseError> {
+pub(crate) async fn jump(
+    db: &Db,
+    held: &Held,
+    name: &str,
+    position: i64,
+) -> Result<(), LeaseError> {
     let (held, name) = (held.clone(), name.to_owned());
     db.write::<_, LeaseError, _>(move |tx| {
         let (held, name) = (held.clone(), name.clone());

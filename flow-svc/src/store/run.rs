@@ -194,7 +194,11 @@ pub(crate) async fn started_by_key(
     let found = db
         .query_opt(select, |row| {
             let hash = row.text(1)?.unwrap_or_default();
-            Ok((row.req_text(0)?.to_owned(), hash.to_owned(), row.req_int(2)?))
+            Ok((
+                row.req_text(0)?.to_owned(),
+                hash.to_owned(),
+                row.req_int(2)?,
+            ))
         })
         .await?;
     match found {

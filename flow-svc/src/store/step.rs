@@ -41,22 +41,12 @@ async fn confirm(tx: &mut Tx, run_id: &str, fence: i64, ends_step: bool) -> Resu
 }
 
 /// Keeps that a step begins. False when the run is another driver's.
-pub(crate) async fn begin(
-    db: &Db,
-    run_id: &str,
-    fence: i64,
-    step: Step,
-) -> Result<bool, DbError> {
+pub(crate) async fn begin(db: &Db, run_id: &str, fence: i64, step: Step) -> Result<bool, DbError> {
     write(db, run_id, fence, step, false).await
 }
 
 /// Keeps what came of a step. False when the run is another driver's.
-pub(crate) async fn finish(
-    db: &Db,
-    run_id: &str,
-    fence: i64,
-    step: Step,
-) -> Result<bool, DbError> {
+pub(crate) async fn finish(db: &Db, run_id: &str, fence: i64, step: Step) -> Result<bool, DbError> {
     write(db, run_id, fence, step, true).await
 }
 

@@ -32,9 +32,7 @@ pub(super) fn taken(
             let label = edge.label.as_deref().unwrap_or_default();
             match picked {
                 Some(Picked::Label(name)) => label == name,
-                Some(Picked::Default) => {
-                    edge.is_default || label.eq_ignore_ascii_case("default")
-                }
+                Some(Picked::Default) => edge.is_default || label.eq_ignore_ascii_case("default"),
                 None => false,
             }
         })

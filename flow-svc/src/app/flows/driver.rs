@@ -206,7 +206,16 @@ async fn keep_end(db: &Db, id: &str, fence: i64, attempt: i64, ended: Ended) -> 
     let output = ended.output.to_string();
     let output = ended.fault.is_none().then_some(output.as_str());
     let now_ms = clock::unix_ms();
-    store::end(db, id, Some(fence), status, output, error.as_deref(), now_ms).await?;
+    store::end(
+        db,
+        id,
+        Some(fence),
+        status,
+        output,
+        error.as_deref(),
+        now_ms,
+    )
+    .await?;
     Ok(())
 }
 
@@ -280,7 +289,9 @@ async fn flow_of(app: &App, run: &Run) -> Result<Arc<Flow>, Stop> {
     let kept = kept.map_err(|error| Stop::Later(error.into()))?;
     let source = kept.and_then(|text| serde_json::from_str(&text).ok());
     let source: Value = source.ok_or_else(|| {
-        Stop::Later(Error::internal(anyhow::anyhow!("the definition of a flow is gone")))
+        Stop::Later(Error::internal(anyhow::anyhow!(
+            "the definition of a flow is gone"
+        )))
     })?;
     Ok(Arc::new(flow::compile(
         &run.flow,

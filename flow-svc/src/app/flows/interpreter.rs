@@ -201,7 +201,11 @@ impl Interpreter {
         state: &mut State,
     ) -> Result<Done, Stop> {
         let work = self.node(place, visit, began_ms, state);
-        match visit.node.timeout_ms.filter(|_| !visit.node.kind.is_composite()) {
+        match visit
+            .node
+            .timeout_ms
+            .filter(|_| !visit.node.kind.is_composite())
+        {
             Some(ms) => match timeout(Duration::from_millis(ms), work).await {
                 Ok(done) => done,
                 Err(_) => Err(Fault::timeout(ms).into()),

@@ -155,7 +155,9 @@ impl Journal {
         let begun = self.kept(visit.path, visit.retry);
         let step = Step {
             status: status.to_owned(),
-            result: Some(serde_json::to_string(outcome).map_err(|e| Stop::Later(Error::internal(e)))?),
+            result: Some(
+                serde_json::to_string(outcome).map_err(|e| Stop::Later(Error::internal(e)))?,
+            ),
             completed_at_ms: Some(clock::unix_ms()),
             ..begun.unwrap_or_else(|| self.step(visit, status, at_ms))
         };

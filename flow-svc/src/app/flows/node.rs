@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use futures::{FutureExt as _, future::{BoxFuture, join_all}};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
 use mesh::{clock, delegation::Beginning};
 use serde_json::{Map, Value, json};
 
@@ -244,12 +247,7 @@ impl Interpreter {
 }
 
 /// The first condition that holds picks the label.
-fn decide(
-    place: &Place,
-    visit: &Visit<'_>,
-    began_ms: i64,
-    state: &State,
-) -> Result<Done, Fault> {
+fn decide(place: &Place, visit: &Visit<'_>, began_ms: i64, state: &State) -> Result<Done, Fault> {
     let branches = &visit.node.branches;
     let scope = state.scope(&place.env, clock::from_unix_ms(began_ms));
     for (label, condition) in branches {
@@ -274,12 +272,7 @@ fn decide(
 }
 
 /// Sets variables: `{assignments: {…}}`, `{assignments: [{variable, value}]}` or `{…}` itself.
-fn assign(
-    place: &Place,
-    visit: &Visit<'_>,
-    began_ms: i64,
-    state: &State,
-) -> Result<Done, Fault> {
+fn assign(place: &Place, visit: &Visit<'_>, began_ms: i64, state: &State) -> Result<Done, Fault> {
     let config = &visit.node.config;
     let now = clock::from_unix_ms(began_ms);
     let mut set = Vec::new();
@@ -338,10 +331,7 @@ fn collection(
 }
 
 /// The variable that a node's output goes to.
-pub(super) fn output_variable(
-    config: &Map<String, Value>,
-    value: &Value,
-) -> Vec<(String, Value)> {
+pub(super) fn output_variable(config: &Map<String, Value>, value: &Value) -> Vec<(String, Value)> {
     let name = config.get("outputVariable").and_then(Value::as_str);
     name.map(|name| (bare(name), value.clone()))
         .into_iter()

@@ -41,7 +41,11 @@ impl Interpreter {
             query.insert("where".to_owned(), filter);
         }
         query.insert("limit".to_owned(), json!(limit.max(1)));
-        for (name, key) in [("fields", "fields"), ("orderBy", "orderBy"), ("sort", "orderBy")] {
+        for (name, key) in [
+            ("fields", "fields"),
+            ("orderBy", "orderBy"),
+            ("sort", "orderBy"),
+        ] {
             if let Some(value) = config.get(name).filter(|value| !value.is_null()) {
                 query.insert(key.to_owned(), value.clone());
             }
@@ -116,7 +120,8 @@ impl Interpreter {
         for (number, id) in ids(&plan).enumerate() {
             let key = format!("{}:{number}", self.journal.key(visit));
             let key = key.as_str();
-            let work = move |ctx| async move { records.update(&ctx, object, id, fields, key).await };
+            let work =
+                move |ctx| async move { records.update(&ctx, object, id, fields, key).await };
             last = place.who.act(work).await?;
         }
         let count = ids(&plan).count();
@@ -203,12 +208,7 @@ fn object<'v>(visit: &Visit<'v>) -> Result<&'v str, Fault> {
     object.ok_or_else(|| Fault::execution("The step names no object"))
 }
 
-fn fields(
-    place: &Place,
-    visit: &Visit<'_>,
-    began_ms: i64,
-    state: &State,
-) -> Result<Value, Fault> {
+fn fields(place: &Place, visit: &Visit<'_>, began_ms: i64, state: &State) -> Result<Value, Fault> {
     let config = &visit.node.config;
     let written = FIELDS.iter().find_map(|key| config.get(*key));
     let now = clock::from_unix_ms(began_ms);
@@ -222,12 +222,7 @@ fn fields(
 }
 
 /// The filter of a step; null where it has none.
-fn filter(
-    place: &Place,
-    visit: &Visit<'_>,
-    began_ms: i64,
-    state: &State,
-) -> Result<Value, Fault> {
+fn filter(place: &Place, visit: &Visit<'_>, began_ms: i64, state: &State) -> Result<Value, Fault> {
     let config = &visit.node.config;
     let now = clock::from_unix_ms(began_ms);
     if let Some(written) = FILTERS.iter().find_map(|key| config.get(*key)) {

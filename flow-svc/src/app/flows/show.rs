@@ -37,9 +37,12 @@ async fn seen(app: &App, ctx: &Ctx, flow: &str, id: &str) -> Result<Run> {
     let run = store::find(&app.db, id).await?;
     let run = run.filter(|run| run.flow == flow && is_visible(run, identity));
     run.ok_or_else(|| {
-        Error::not_found("RUN_NOT_FOUND", format!("There is no run `{id}` of `{flow}`"))
-            .with("flow", flow)
-            .with("runId", id)
+        Error::not_found(
+            "RUN_NOT_FOUND",
+            format!("There is no run `{id}` of `{flow}`"),
+        )
+        .with("flow", flow)
+        .with("runId", id)
     })
 }
 
@@ -70,7 +73,8 @@ pub(crate) async fn list(
         Some(0) => return Err(wrong("limit", "`limit` is at least 1")),
         limit => limit.unwrap_or(PAGE.0).min(PAGE.1),
     };
-    if !cursor.is_empty() && (cursor.len() != 26 || !cursor.bytes().all(|b| b.is_ascii_alphanumeric()))
+    if !cursor.is_empty()
+        && (cursor.len() != 26 || !cursor.bytes().all(|b| b.is_ascii_alphanumeric()))
     {
         return Err(wrong("cursor", "`cursor` is not one that a page gave"));
     }
@@ -155,7 +159,10 @@ pub(crate) fn shown(run: &Run, steps: &[Step], with_outputs: bool) -> Value {
         "durationMs": run.ended_at_ms.map(|ended| (ended - run.started_at_ms).max(0)),
     });
     let warnings = parse(&run.warnings);
-    if warnings.as_array().is_some_and(|warnings| !warnings.is_empty()) {
+    if warnings
+        .as_array()
+        .is_some_and(|warnings| !warnings.is_empty())
+    {
         shown["warnings"] = warnings;
     }
     shown
@@ -181,7 +188,9 @@ fn shown_step(step: &Step, with_outputs: bool, is_open: bool) -> Value {
     put("status", json!(status));
     put("startedAt", json!(moment(step.started_at_ms)));
     put("completedAt", json!(step.completed_at_ms.map(moment)));
-    let lasted = step.completed_at_ms.map(|ended| (ended - step.started_at_ms).max(0));
+    let lasted = step
+        .completed_at_ms
+        .map(|ended| (ended - step.started_at_ms).max(0));
     put("durationMs", json!(lasted));
     put("iteration", json!(step.iteration));
     let attempt = step.retry + step.attempt - 1;
@@ -199,8 +208,7 @@ fn shown_step(step: &Step, with_outputs: bool, is_open: bool) -> Value {
 /// A moment as the API writes it.
 fn moment(ms: i64) -> String {
     let at: OffsetDateTime = clock::from_unix_ms(ms);
-    let form = format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
+    let form =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     at.format(form).unwrap_or_default()
 }

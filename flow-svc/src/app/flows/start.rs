@@ -66,7 +66,9 @@ pub(crate) async fn start(
         (Err(_), RunAs::System) => None,
         (Err(error), RunAs::User) => return Err(error),
     };
-    let user_id = beginning.as_ref().map(|beginning| beginning.user_id.clone());
+    let user_id = beginning
+        .as_ref()
+        .map(|beginning| beginning.user_id.clone());
     let new = NewRun {
         key: key(how.key, hash)?,
         ..new_run(

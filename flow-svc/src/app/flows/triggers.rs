@@ -146,7 +146,10 @@ async fn refused(app: &App, held: &Held, status: &tonic::Status) -> Result<()> {
     let Some(position) = position else {
         return Err(error);
     };
-    tracing::warn!(position, "changes were missed; flows that they trigger did not start");
+    tracing::warn!(
+        position,
+        "changes were missed; flows that they trigger did not start"
+    );
     Ok(store::jump(&app.db, held, NAME, position).await?)
 }
 
@@ -159,9 +162,8 @@ async fn started(app: &App, catalog: &Catalog, change: &Change) -> Result<Vec<Ne
     let mut read = None;
     for flow in catalog.flows.values() {
         let triggers = flow.triggers.iter().filter(|_| flow.disabled.is_none());
-        let mut triggers = triggers.filter(|one| {
-            one.object == change.object && one.events.contains(&event)
-        });
+        let mut triggers =
+            triggers.filter(|one| one.object == change.object && one.events.contains(&event));
         let (record, previous) = read.get_or_insert_with(|| records(change));
         if !triggers.any(|trigger| holds(flow, trigger, change, record, previous)) {
             continue;
@@ -212,7 +214,13 @@ fn records(change: &Change) -> (Value, Value) {
     }
 }
 
-fn holds(flow: &Flow, trigger: &Trigger, change: &Change, record: &Value, previous: &Value) -> bool {
+fn holds(
+    flow: &Flow,
+    trigger: &Trigger,
+    change: &Change,
+    record: &Value,
+    previous: &Value,
+) -> bool {
     let Some(condition) = &trigger.condition else {
         return true;
     };
@@ -223,7 +231,11 @@ fn holds(flow: &Flow, trigger: &Trigger, change: &Change, record: &Value, previo
         .previous(previous)
         .user(&user);
     condition.holds(&scope).unwrap_or_else(|why| {
-        tracing::warn!(flow = flow.name, why, "the condition of a trigger cannot be told");
+        tracing::warn!(
+            flow = flow.name,
+            why,
+            "the condition of a trigger cannot be told"
+        );
         false
     })
 }

@@ -101,10 +101,7 @@ impl Who {
     ///
     /// # Errors
     /// What was refused, as a fault; one that ends the run when they may not act any more.
-    pub(super) async fn act<T, F>(
-        &self,
-        mut work: impl FnMut(Ctx) -> F + Send,
-    ) -> Result<T, Stop>
+    pub(super) async fn act<T, F>(&self, mut work: impl FnMut(Ctx) -> F + Send) -> Result<T, Stop>
     where
         F: Future<Output = Result<T>> + Send,
     {

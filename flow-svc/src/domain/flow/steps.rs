@@ -112,7 +112,10 @@ impl Builder<'_> {
         let mut config = step.get("config").and_then(Value::as_object).cloned();
         let config = config.get_or_insert_default();
         for (key, value) in step {
-            if !matches!(key.as_str(), "name" | "type" | "config" | "retry" | "onError") {
+            if !matches!(
+                key.as_str(),
+                "name" | "type" | "config" | "retry" | "onError"
+            ) {
                 config.insert(key.clone(), value.clone());
             }
         }

@@ -1,0 +1,1 @@
+//! Processes that end in the middle of a run.
