@@ -107,51 +107,60 @@ async fn look(app: &Arc<App>, is_first: bool) -> Result<()> {
         if flows.is_active(&id) || flows.ids().len() >= ACTIVE_MAX {
             continue;
         }
+        let seat = seat(app, &id);
         if store::claim(db, &flows.driver, &id).await?
             && let Some(run) = store::find(db, &id).await?
         {
-            drive(app, run, None);
+            drive(seat, run, None);
         }
     }
     Ok(())
 }
 
-/// Drives a run that this process has claimed, in a task of its own.
-pub(super) fn drive(app: &Arc<App>, run: Run, who: Option<Who>) {
+/// Puts a run on the list of those that this process drives: before it is claimed or kept, lest the
+/// next look takes it for one that nobody drives.
+pub(super) fn seat(app: &Arc<App>, run_id: &str) -> Seat {
     let (ended, ending) = watch::channel(());
     let abort = Arc::new(Notify::new());
     let active = Active {
         abort: Arc::clone(&abort),
         ending,
     };
-    let id = run.id.clone();
-    app.flows.active().insert(id.clone(), active);
-    let leaving = Leaving {
+    app.flows.active().insert(run_id.to_owned(), active);
+    Seat {
         app: Arc::clone(app),
-        id,
+        id: run_id.to_owned(),
+        abort,
         _ended: ended,
-    };
-    let (stop, tasks): (_, &Tasks) = (app.tasks.stop_token(), &app.tasks);
+    }
+}
+
+/// Drives a run that this process has claimed, in a task of its own.
+pub(super) fn drive(seat: Seat, run: Run, who: Option<Who>) {
+    let app = Arc::clone(&seat.app);
+    let stop = app.tasks.stop_token();
+    let tasks: &Tasks = &app.tasks;
     tasks.spawn(async move {
-        let app = Arc::clone(&leaving.app);
+        let abort = Arc::clone(&seat.abort);
         tokio::select! {
             () = stop.cancelled() => {}
             () = abort.notified() => {}
-            () = to_its_end(&app, run, who) => {}
+            () = to_its_end(&seat.app, run, who) => {}
         }
-        drop(leaving);
+        drop(seat);
     });
 }
 
-/// Says that a run is not driven here any more, also when its task panicked.
-struct Leaving {
+/// A run's place on the list. Dropped with the task, also when that panicked, it takes the run off.
+pub(super) struct Seat {
     app: Arc<App>,
     id: String,
-    /// Dropped with it, after the run is off the list.
+    abort: Arc<Notify>,
+    /// Dropped last, when the run is off the list.
     _ended: watch::Sender<()>,
 }
 
-impl Drop for Leaving {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.app.flows.active().remove(&self.id);
     }

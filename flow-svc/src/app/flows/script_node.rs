@@ -119,15 +119,19 @@ impl Interpreter {
             _ => Map::new(),
         };
         self.journal.begin(visit, None, began_ms).await?;
-        let invocation = Invocation {
-            object: text(&["objectName", "object"]).unwrap_or_default(),
-            name,
-            record_id,
-            body,
-            key: Some(self.attempt_key(visit)),
-        };
+        let object = text(&["objectName", "object"]).unwrap_or_default();
+        let key = self.attempt_key(visit);
         let app = &self.app;
-        let work = move |ctx| async move { app.invoke(&ctx, invocation).await };
+        let work = |ctx| {
+            let invocation = Invocation {
+                object: object.clone(),
+                name: name.clone(),
+                record_id: record_id.clone(),
+                body: body.clone(),
+                key: Some(key.clone()),
+            };
+            async move { app.invoke(&ctx, invocation).await }
+        };
         let value = place.who.act_once(LIMIT, work).await?;
         Ok(Done {
             set: output_variable(config, &value),

@@ -226,6 +226,7 @@ async fn keep(app: &Arc<App>, mut new: NewRun, ctx: &Ctx) -> Result<Run> {
     if let Some(run) = by_key(app, &new).await? {
         return Ok(run);
     }
+    let seat = is_mine.then(|| driver::seat(app, &new.run.id));
     let kept = new.clone();
     let is_new = app.db.write::<_, DbError, _>(move |tx| {
         let new = kept.clone();
@@ -237,12 +238,12 @@ async fn keep(app: &Arc<App>, mut new: NewRun, ctx: &Ctx) -> Result<Run> {
         return first.ok_or_else(|| Error::unavailable("The first call with this key"));
     }
     let run = new.run;
-    if is_mine {
+    if let Some(seat) = seat {
         let who = match RunAs::parse(&run.run_as) {
             RunAs::User => Some(Who::caller(app, ctx, &run.id, &run.trail)?),
             RunAs::System => None,
         };
-        driver::drive(app, run.clone(), who);
+        driver::drive(seat, run.clone(), who);
     } else {
         app.flows.wake.notify_one();
     }

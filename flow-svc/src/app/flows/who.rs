@@ -23,6 +23,8 @@ use crate::app::{
 const CALL_MAX: Duration = Duration::from_secs(10);
 /// For so long a step tries to reach a service that does not answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Tokens that are asked for because one was refused.
+const TOKENS_MAX: u32 = 3;
 /// Pauses between two attempts: from, to.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -107,6 +109,7 @@ impl Who {
     {
         let until = Instant::now() + PATIENCE;
         let mut pause = PAUSE.0;
+        let mut refused = 0;
         loop {
             let (error, is_theirs) = match self.ctx(CALL_MAX).await {
                 Ok(ctx) => match work(ctx).await {
@@ -115,6 +118,12 @@ impl Who {
                 },
                 Err(error) => (error, true),
             };
+            let is_overtaken = error.reason() == Reason::Unauthenticated && !is_theirs;
+            if is_overtaken && refused < TOKENS_MAX {
+                refused += 1;
+                self.forget_token().await;
+                continue;
+            }
             if !passes(&error) || Instant::now() + pause > until {
                 let fault = match is_theirs {
                     true => Fault::ended(&error),
@@ -127,26 +136,42 @@ impl Who {
         }
     }
 
-    /// The same for what must not be done twice: only the way to it is tried again.
+    /// The same for what must not be done twice: only the way to it is tried again, and what was
+    /// refused for its token.
     ///
     /// # Errors
     /// As [`Who::act`].
     pub(super) async fn act_once<T, F>(
         &self,
         limit: Duration,
-        work: impl FnOnce(Ctx) -> F + Send,
+        mut work: impl FnMut(Ctx) -> F + Send,
     ) -> Result<T, Stop>
     where
         F: Future<Output = Result<T>> + Send,
     {
-        let ready = self.act(|ctx| async move { Ok(ctx) }).await?;
-        let ctx = Ctx {
-            deadline: std::time::Instant::now() + limit,
-            ..ready
-        };
-        work(ctx)
-            .await
-            .map_err(|error| Fault::refused(&error).into())
+        let mut refused = 0;
+        loop {
+            let ready = self.act(|ctx| async move { Ok(ctx) }).await?;
+            let ctx = Ctx {
+                deadline: std::time::Instant::now() + limit,
+                ..ready
+            };
+            match work(ctx).await {
+                Ok(done) => return Ok(done),
+                Err(error) if error.reason() == Reason::Unauthenticated && refused < TOKENS_MAX => {
+                    refused += 1;
+                    self.forget_token().await;
+                }
+                Err(error) => return Err(Fault::refused(&error).into()),
+            }
+        }
+    }
+
+    /// A node has refused the token: rights have changed, and that node heard of it first.
+    async fn forget_token(&self) {
+        if let Acts::User(acting) = &self.acts {
+            acting.forget_token().await;
+        }
     }
 
     /// The user as expressions see them: of a run for the platform, only who started it.
