@@ -27,7 +27,9 @@ use mesh::{
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
-use proto::flow::v1::action_service_server::ActionServiceServer;
+use proto::flow::v1::{
+    action_service_server::ActionServiceServer, flow_service_server::FlowServiceServer,
+};
 use script::LazyPool;
 use tonic::service::Routes;
 
@@ -74,12 +76,16 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         auth: peers.auth,
         sandbox: LazyPool::new(&config.scripts.program, config.scripts.workers),
         table: Table::from_descriptors()?,
+        flows: app::flows::Flows::new(),
         tasks: tasks.clone(),
     });
     let actions = ActionServiceServer::new(grpc::actions::Actions {
         app: Arc::clone(&app),
     });
-    let routes = Routes::new(actions.max_decoding_message_size(MESSAGE_MAX));
+    app::flows::spawn_tasks(&app);
+    let flows = FlowServiceServer::new(grpc::flows::Flows(Arc::clone(&app)));
+    let routes = Routes::new(actions.max_decoding_message_size(MESSAGE_MAX))
+        .add_service(flows.max_decoding_message_size(MESSAGE_MAX));
     let description = Arc::new(openapi::Description {
         app,
         contract: openapi::contract()?,
