@@ -72,7 +72,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let resolver = Resolver::new(Door::Service, peers.auth.clone(), None);
     resolver.follow(&tasks, own.clone());
     let metadata = Replica::follow(&tasks, peers.data.clone(), own.clone(), |snapshot| snapshot);
-    let served = Some(metadata.served());
+    let (served, is_there) = (Some(metadata.served()), metadata.is_there());
     let delegation = Delegation::new(peers.auth, own, resolver.clone());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, served)?;
     let contract = Arc::new(openapi::contract()?);
@@ -105,5 +105,5 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         .add_service(conversations.max_decoding_message_size(message_max))
         .add_service(PendingActionServiceServer::new(grpc::PendingActions(app)));
     let node = Node::new(NAME, routes, guard, tasks, contract).await?;
-    Ok(node.needs(&db))
+    Ok(node.needs_metadata(&db, is_there).await)
 }

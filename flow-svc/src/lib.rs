@@ -27,7 +27,9 @@ use mesh::{
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
-use proto::flow::v1::action_service_server::ActionServiceServer;
+use proto::flow::v1::{
+    action_service_server::ActionServiceServer, flow_service_server::FlowServiceServer,
+};
 use script::LazyPool;
 use tonic::service::Routes;
 
@@ -61,7 +63,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     .await?;
     db.migrate(store::MIGRATIONS).await?;
     let catalog = Replica::follow(&tasks, peers.data.clone(), own.clone(), Catalog::compile);
-    let metadata = Some(catalog.served());
+    let (metadata, is_there) = (Some(catalog.served()), catalog.is_there());
     let delegation = Delegation::new(peers.auth.clone(), own.clone(), resolver.clone());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
     let app = Arc::new(App {
@@ -74,16 +76,20 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         auth: peers.auth,
         sandbox: LazyPool::new(&config.scripts.program, config.scripts.workers),
         table: Table::from_descriptors()?,
+        flows: app::flows::Flows::new(),
         tasks: tasks.clone(),
     });
     let actions = ActionServiceServer::new(grpc::actions::Actions {
         app: Arc::clone(&app),
     });
-    let routes = Routes::new(actions.max_decoding_message_size(MESSAGE_MAX));
+    app::flows::spawn_tasks(&app);
+    let flows = FlowServiceServer::new(grpc::flows::Flows(Arc::clone(&app)));
+    let routes = Routes::new(actions.max_decoding_message_size(MESSAGE_MAX))
+        .add_service(flows.max_decoding_message_size(MESSAGE_MAX));
     let description = Arc::new(openapi::Description {
         app,
         contract: openapi::contract()?,
     });
     let node = Node::new(NAME, routes, guard, tasks, description).await?;
-    Ok(node.needs(&db))
+    Ok(node.needs_metadata(&db, is_there).await)
 }

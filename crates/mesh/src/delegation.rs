@@ -224,6 +224,12 @@ impl Acting {
         Ok(slot.insert(fresh).caller.clone())
     }
 
+    /// Forgets the token that is held: another node has refused it, because it heard of a change of
+    /// rights before this one did.
+    pub async fn forget_token(&self) {
+        *self.0.held.lock().await = None;
+    }
+
     /// The context of one call of this work, within `limit`. It belongs to the trace of the current
     /// span.
     ///

@@ -5,6 +5,7 @@ use std::{
     io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -18,6 +19,9 @@ use mesh::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+
+/// How long the services of one process may take to be ready, once all are built.
+const READY_MAX: Duration = Duration::from_secs(10);
 
 /// How to run the mesh in one process.
 #[derive(Clone, Debug)]
@@ -144,6 +148,11 @@ impl Mesh {
         };
         let (auth_listener, data_listener) = (bind(next(1)).await?, bind(next(2)).await?);
         let (flow_listener, ai_listener) = (bind(next(3)).await?, bind(next(4)).await?);
+        for node in [&auth, &data.node, &flow, &ai] {
+            node.readiness().watch(&tasks);
+            let ready = node.readiness().within(READY_MAX).await;
+            ready.map_err(|missing| anyhow::anyhow!("{}: {missing}", node.name))?;
+        }
         let stop = CancellationToken::new();
         let mut mesh = Self {
             rest: rest.local_addr()?,

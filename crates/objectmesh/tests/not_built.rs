@@ -9,7 +9,6 @@ use support::TestMesh;
 sizes!(what_is_not_built_says_so, |mesh: TestMesh| async move {
     let (_, viewer) = mesh.user("vera", "viewer").await;
     for path in [
-        "/flows/escalate/start",
         "/approvals/requests",
         "/data/ticket/import",
         "/data/ticket/export",

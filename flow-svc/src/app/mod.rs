@@ -2,6 +2,8 @@
 
 pub(crate) mod actions;
 mod api_call;
+mod flow_action;
+pub(crate) mod flows;
 mod host;
 pub(crate) mod script_run;
 
@@ -33,6 +35,8 @@ pub(crate) struct App {
     pub(crate) sandbox: LazyPool,
     /// The routes that actions of type `api` name.
     pub(crate) table: Table,
+    /// The runs of flows that are driven here.
+    pub(crate) flows: flows::Flows,
     /// What runs beside the calls.
     pub(crate) tasks: Tasks,
 }

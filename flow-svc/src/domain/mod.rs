@@ -1,5 +1,6 @@
 //! Rules over plain types; no I/O.
 
 pub(crate) mod action;
+pub(crate) mod flow;
 pub(crate) mod invocation;
 pub(crate) mod param;

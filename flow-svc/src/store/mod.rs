@@ -1,12 +1,36 @@
 //! All SQL of flow-svc.
 
+mod drivers;
+mod following;
 pub(crate) mod idempotency;
+mod run;
+mod step;
 
 use mesh::db::Migration;
 
+pub(crate) use drivers::{claim, claimable, extend, leave, leave_all, superseded};
+pub(crate) use following::{follow_on, followed, jump};
+pub(crate) use run::{
+    NewRun, Run, Status, definition, depth_of, end, find, insert, list, repeat, started_by_key,
+    total,
+};
+pub(crate) use step::{Step, begin, finish, steps};
+
 /// The tables.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "create_idempotent_calls",
-    sql: include_str!("../../migrations/0001_create_idempotent_calls.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "create_idempotent_calls",
+        sql: include_str!("../../migrations/0001_create_idempotent_calls.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "create_leases",
+        sql: include_str!("../../migrations/0002_create_leases.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "create_flow_runs",
+        sql: include_str!("../../migrations/0003_create_flow_runs.sql"),
+    },
+];

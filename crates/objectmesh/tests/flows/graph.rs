@@ -1,0 +1,120 @@
+//! What steps do, and where a run goes from them.
+
+use serde_json::json;
+
+use crate::{records, sizes, start, steps, support::TestMesh};
+
+sizes!(a_fault_edge_leads_on, |mesh: TestMesh| async move {
+    let (_, agent) = mesh.user("ann", "agent").await;
+    let run = start(&mesh, &agent, "with_faults", json!({"subject": "Fine"})).await;
+    assert_eq!(run["output"]["said"], "made Fine", "{run:#}");
+    assert_eq!(
+        steps(&run),
+        ["start success", "make success", "fine success"]
+    );
+    let run = start(&mesh, &agent, "with_faults", json!({})).await;
+    assert_eq!(run["output"]["said"], "make: VALIDATION_ERROR", "{run:#}");
+    assert_eq!(run["status"], "completed");
+    assert_eq!(
+        steps(&run),
+        ["start success", "make failure", "sorry success"]
+    );
+    assert_eq!(run["steps"][1]["error"]["code"], "NODE_FAILURE");
+});
+
+sizes!(a_list_of_steps_runs, |mesh: TestMesh| async move {
+    let (_, tasker) = mesh.user("tom", "tasker").await;
+    for (tag, count, cost, branch) in [("A", 3, 100, "more"), ("B", 2, 10, "less")] {
+        let input = json!({"tag": tag, "count": count});
+        let run = start(&mesh, &tasker, "listed", input).await;
+        assert_eq!(run["status"], "completed", "{run:#}");
+        let branch = format!("{branch} success");
+        let expected = [
+            "made success",
+            "read success",
+            "many success",
+            &branch,
+            "bad failure",
+            "flaky failure",
+            "flaky success",
+            "each success",
+            "inner success",
+            "closing success",
+            "finish success",
+        ];
+        assert_eq!(steps(&run), expected, "{run:#}");
+        assert_eq!(run["steps"][6]["retryAttempt"], 1);
+        assert_eq!(run["output"], json!({"tries": 2, "twice": count * 2}));
+        let first = records(&mesh, "task", "name", &format!("{tag} first")).await;
+        assert_eq!(
+            (&first[0]["cost"], &first[0]["hours"]),
+            (&json!(cost), &json!(count * 2))
+        );
+        let tries = records(&mesh, "task", "name", &format!("{tag} try")).await;
+        assert_eq!(tries.len(), 2);
+    }
+});
+
+sizes!(
+    loops_and_branches_share_what_they_set,
+    |mesh: TestMesh| async move {
+        let (_, tasker) = mesh.user("tom", "tasker").await;
+        let input = json!({"tag": "L", "names": ["x", "y"]});
+        let run = start(&mesh, &tasker, "loops", input).await;
+        assert_eq!(run["status"], "completed", "{run:#}");
+        assert_eq!(
+            run["output"],
+            json!({"last": "L 1 y", "a": "AL", "b": "BL"}),
+            "{run:#}"
+        );
+        let made: Vec<_> = run["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|step| step["nodeId"] == "make")
+            .collect();
+        assert_eq!(
+            (&made[0]["iteration"], &made[1]["iteration"]),
+            (&json!(0), &json!(1))
+        );
+        for name in ["L 0 x", "L 1 y", "L left", "L right", "L after"] {
+            assert_eq!(
+                records(&mesh, "task", "name", name).await.len(),
+                1,
+                "{name}"
+            );
+        }
+    }
+);
+
+sizes!(
+    a_run_leads_back_and_is_run_again,
+    |mesh: TestMesh| async move {
+        let (_, tasker) = mesh.user("tom", "tasker").await;
+        let run = start(&mesh, &tasker, "counts_down", json!({"n": 3})).await;
+        assert_eq!(run["output"], json!({"n": 0}), "{run:#}");
+        assert_eq!(run["steps"].as_array().unwrap().len(), 1 + 2 * 3 + 1);
+        let run = start(&mesh, &tasker, "tries_again", json!({"tag": "again"})).await;
+        assert_eq!(run["status"], "completed", "{run:#}");
+        assert_eq!(run["output"], json!({"tries": 3}), "{run:#}");
+        assert_eq!(records(&mesh, "task", "name", "again").await.len(), 3);
+        let last = run["steps"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["retryAttempt"], 2);
+    }
+);
+
+sizes!(a_step_invokes_an_action, |mesh: TestMesh| async move {
+    let (_, agent) = mesh.user("ann", "agent").await;
+    let body = json!({"subject": "To be closed"});
+    let ticket = mesh.post(&agent, "/data/ticket", body).await.ok(201);
+    let run = start(
+        &mesh,
+        &agent,
+        "close_by_action",
+        json!({"ticketId": ticket["id"]}),
+    )
+    .await;
+    assert_eq!(run["output"]["closed"]["closed"], true, "{run:#}");
+    let path = format!("/data/ticket/{}", ticket["id"].as_str().unwrap());
+    assert_eq!(mesh.get(&agent, &path).await.ok(200)["status"], "closed");
+});

@@ -1,0 +1,301 @@
+//! Goes through a flow: from node to node, each step journaled.
+//!
+//! Branches that fan out are gone through one after the other, in the order of their edges, so that
+//! a run that is taken up again comes to the same steps with the same variables.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use mesh::clock;
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    branch::{self, Picked},
+    fault::{Fault, Stop},
+    journal::{Journal, Outcome, Visit, path},
+    state::{Env, State},
+    who::Who,
+};
+use crate::{
+    app::App,
+    domain::flow::{Flow, Graph, Kind, OnFailure},
+    store::Run,
+};
+
+/// Steps of a run at most: an edge that leads back must not keep it going for ever.
+const STEPS_MAX: u32 = 10_000;
+
+/// One run in the hands of its driver.
+pub(super) struct Interpreter {
+    pub(super) app: Arc<App>,
+    pub(super) run: Run,
+    pub(super) journal: Journal,
+    pub(super) steps: AtomicU32,
+}
+
+/// Where in the flow, and as whom.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) flow: Arc<Flow>,
+    pub(super) who: Who,
+    pub(super) env: Env,
+    /// How many subflows it lies in.
+    pub(super) level: i64,
+    /// Whether it is the flow's own graph, not the body of a node.
+    pub(super) is_outermost: bool,
+    pub(super) iteration: Option<i64>,
+}
+
+/// What a step did.
+#[derive(Default)]
+pub(super) struct Done {
+    pub(super) output: Value,
+    /// Variables that it sets.
+    pub(super) set: Vec<(String, Value)>,
+    pub(super) picked: Option<Picked>,
+}
+
+impl Interpreter {
+    /// Goes through a graph from its starts until nothing leads on. `seed` is the path to it.
+    pub(super) fn graph<'a>(
+        &'a self,
+        place: &'a Place,
+        graph: &'a Graph,
+        seed: &'a str,
+        state: &'a mut State,
+    ) -> BoxFuture<'a, Result<(), Stop>> {
+        async move {
+            let mut pending: Vec<(usize, String)> = Vec::new();
+            for start in graph.starts.iter().rev() {
+                pending.push((*start, path(seed, &graph.nodes[*start].id)));
+            }
+            // How many branches have come to a node that waits for all.
+            let mut arrived: BTreeMap<usize, usize> = BTreeMap::new();
+            loop {
+                let (node, at) = match pending.pop() {
+                    Some((node, at)) => {
+                        let expected = graph.arriving(node);
+                        if graph.nodes[node].kind == Kind::Join && expected > 1 {
+                            let here = arrived.entry(node).or_default();
+                            *here += 1;
+                            if *here < expected {
+                                continue;
+                            }
+                            arrived.remove(&node);
+                            (node, path(seed, &format!("join/{}", graph.nodes[node].id)))
+                        } else {
+                            (node, at)
+                        }
+                    }
+                    // Its other branches were never taken.
+                    None => match arrived.pop_first() {
+                        Some((node, _)) => {
+                            (node, path(seed, &format!("join/{}", graph.nodes[node].id)))
+                        }
+                        None => return Ok(()),
+                    },
+                };
+                let outcome = self.step(place, graph, node, &at, state).await?;
+                if let Some(fallback) = outcome.fallback {
+                    pending.push((fallback, path(&at, "fallback")));
+                }
+                for edge in outcome.next.iter().rev() {
+                    let Some(edge_taken) = graph.edges.get(*edge) else {
+                        continue;
+                    };
+                    pending.push((edge_taken.target, path(&at, &edge.to_string())));
+                }
+            }
+        }
+        .boxed()
+    }
+
+    /// One step, with its repetitions.
+    async fn step(
+        &self,
+        place: &Place,
+        graph: &Graph,
+        number: usize,
+        at: &str,
+        state: &mut State,
+    ) -> Result<Outcome, Stop> {
+        if self.steps.fetch_add(1, Ordering::Relaxed) >= STEPS_MAX {
+            let message = format!("The run has more than {STEPS_MAX} steps");
+            return Err(Fault::execution(message).at(&graph.nodes[number].id).into());
+        }
+        let node = &graph.nodes[number];
+        let mut retry = 0;
+        loop {
+            let visit = Visit {
+                node,
+                path: at,
+                retry,
+                level: place.level,
+                iteration: place.iteration,
+            };
+            let kept = self.journal.outcome(at, retry);
+            // A loop's body sets variables, so it is gone through again, by its kept steps.
+            if let Some(outcome) = kept.clone().filter(|_| !node.kind.is_composite()) {
+                if outcome.again {
+                    retry += 1;
+                    continue;
+                }
+                return took(node, state, outcome);
+            }
+            let began_ms = self.journal.began_ms(at, retry);
+            let began_ms = began_ms.unwrap_or_else(clock::unix_ms);
+            let now = clock::from_unix_ms(began_ms);
+            let done = self.limited(place, &visit, began_ms, state).await;
+            if let Some(outcome) = kept {
+                if outcome.again {
+                    retry += 1;
+                    continue;
+                }
+                return took(node, state, outcome);
+            }
+            let outcome = match done {
+                Ok(done) => self.succeeded(place, graph, number, done, state, now),
+                Err(Stop::Failed(fault)) => Err(*fault),
+                Err(other) => return Err(other),
+            };
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(fault) => {
+                    let fault = fault.at(&node.id);
+                    let backoff = node.retry.as_ref().filter(|_| !fault.fatal);
+                    if let Some(backoff) = backoff.filter(|backoff| retry < backoff.retries) {
+                        let outcome = Outcome {
+                            fault: Some(fault),
+                            again: true,
+                            ..Outcome::default()
+                        };
+                        self.journal.finish(&visit, &outcome, began_ms).await?;
+                        retry += 1;
+                        let pause = u64::try_from(backoff.pause_ms(retry)).unwrap_or_default();
+                        sleep(Duration::from_millis(pause)).await;
+                        continue;
+                    }
+                    self.failed(place, graph, number, fault, state, now)
+                }
+            };
+            self.journal.finish(&visit, &outcome, began_ms).await?;
+            return took(node, state, outcome);
+        }
+    }
+
+    /// Runs a node, no longer than it may take.
+    async fn limited(
+        &self,
+        place: &Place,
+        visit: &Visit<'_>,
+        began_ms: i64,
+        state: &mut State,
+    ) -> Result<Done, Stop> {
+        let work = self.node(place, visit, began_ms, state);
+        match visit
+            .node
+            .timeout_ms
+            .filter(|_| !visit.node.kind.is_composite())
+        {
+            Some(ms) => match timeout(Duration::from_millis(ms), work).await {
+                Ok(done) => done,
+                Err(_) => Err(Fault::timeout(ms).into()),
+            },
+            None => work.await,
+        }
+    }
+
+    /// The outcome of a step that did its work: also which edges the run takes.
+    fn succeeded(
+        &self,
+        place: &Place,
+        graph: &Graph,
+        number: usize,
+        done: Done,
+        state: &State,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, Fault> {
+        let outcome = Outcome {
+            output: done.output,
+            set: done.set.into_iter().collect(),
+            ..Outcome::default()
+        };
+        // Edges see what the step set; it is taken over for good only once it is kept.
+        let mut after = state.clone();
+        apply(&graph.nodes[number].id, &mut after, &outcome);
+        let scope = after.scope(&place.env, now);
+        let next = branch::taken(graph, number, done.picked.as_ref(), &scope);
+        Ok(Outcome {
+            next: next.map_err(Fault::execution)?,
+            ..outcome
+        })
+    }
+
+    /// The outcome of a step that failed: where the run goes on, if it does.
+    fn failed(
+        &self,
+        place: &Place,
+        graph: &Graph,
+        number: usize,
+        fault: Fault,
+        state: &State,
+        now: OffsetDateTime,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        outcome.set.insert("$error".to_owned(), fault.variable());
+        let faults = branch::faults(graph, number);
+        let goes_on = graph.nodes[number].goes_on || place.flow.on_failure == OnFailure::Continue;
+        if fault.fatal {
+            outcome.raises = true;
+        } else if !faults.is_empty() {
+            outcome.next = faults;
+        } else if let Some(node) = place.flow.fallback.filter(|_| place.is_outermost)
+            && node != number
+        {
+            outcome.fallback = Some(node);
+        } else if goes_on {
+            let scope = state.scope(&place.env, now);
+            // A condition that cannot be told leads nowhere.
+            let next = branch::taken(graph, number, Some(&Picked::Default), &scope);
+            outcome.next = next.unwrap_or_default();
+        } else {
+            outcome.raises = true;
+        }
+        outcome.fault = Some(fault);
+        outcome
+    }
+}
+
+/// Takes over what a step set, and passes on its failure.
+fn took(
+    node: &crate::domain::flow::Node,
+    state: &mut State,
+    outcome: Outcome,
+) -> Result<Outcome, Stop> {
+    apply(&node.id, state, &outcome);
+    if node.kind == Kind::End {
+        state.say(&outcome.output);
+    }
+    match &outcome.fault {
+        Some(fault) if outcome.raises => Err(fault.clone().into()),
+        _ => Ok(outcome),
+    }
+}
+
+fn apply(node_id: &str, state: &mut State, outcome: &Outcome) {
+    if outcome.fault.is_none() {
+        state.set_output(node_id, &outcome.output);
+    }
+    for (name, value) in &outcome.set {
+        state.set(name, value.clone());
+    }
+}

@@ -1,0 +1,206 @@
+//! As whom the steps of a run act.
+
+use std::{sync::Arc, time::Duration};
+
+use mesh::{
+    Ctx, Error, Result,
+    ctx::Caller,
+    delegation::{Acting, Beginning, Task},
+    error::Reason,
+    identity::{Identity, Kind, Purpose},
+    service_identity::ServiceIdentity,
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::fault::{Fault, Stop};
+use crate::app::{
+    App,
+    script_run::{organization_of, user_of},
+};
+
+/// One call of a step at most.
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// For so long a step tries to reach a service that does not answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Tokens that are asked for because one was refused.
+const TOKENS_MAX: u32 = 3;
+/// Pauses between two attempts: from, to.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Whose rights count. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Who {
+    acts: Acts,
+    /// Request id of all that is done, by which changes tell the run that made them.
+    trail: Arc<str>,
+    /// The revision of the metadata that the caller has seen.
+    revision: u64,
+}
+
+#[derive(Clone)]
+enum Acts {
+    User(Acting),
+    System(ServiceIdentity),
+}
+
+impl Who {
+    /// The user that began it.
+    pub(super) fn user(app: &App, beginning: Beginning, run_id: &str, trail: &str) -> Self {
+        let acting = app.delegation.act(beginning, task(run_id));
+        Self::of(Acts::User(acting), trail, 0)
+    }
+
+    /// The same while their call is here: its token serves as long as it lasts.
+    pub(super) fn caller(app: &App, ctx: &Ctx, run_id: &str, trail: &str) -> Result<Self> {
+        let acting = app.delegation.act_for(ctx, task(run_id))?;
+        Ok(Self::of(Acts::User(acting), trail, ctx.revision))
+    }
+
+    /// The platform.
+    pub(super) fn system(app: &App, trail: &str) -> Self {
+        Self::of(Acts::System(app.own.clone()), trail, 0)
+    }
+
+    fn of(acts: Acts, trail: &str, revision: u64) -> Self {
+        Self {
+            acts,
+            trail: trail.into(),
+            revision,
+        }
+    }
+
+    /// Whether it is a user.
+    pub(super) fn is_user(&self) -> bool {
+        matches!(self.acts, Acts::User(_))
+    }
+
+    /// The context of one call, within `limit`.
+    ///
+    /// # Errors
+    /// As [`Acting::caller`] and [`ServiceIdentity::token`].
+    pub(super) async fn ctx(&self, limit: Duration) -> Result<Ctx> {
+        let caller = match &self.acts {
+            Acts::User(acting) => acting.caller().await?,
+            Acts::System(own) => Caller {
+                token: own.token(Purpose::RunFlow).await?,
+                identity: Arc::new(Identity {
+                    subject: own.name().to_owned(),
+                    purpose: Some(Purpose::RunFlow),
+                    ..Identity::nobody(Kind::Service)
+                }),
+            },
+        };
+        Ok(Ctx {
+            request_id: Arc::clone(&self.trail),
+            revision: self.revision,
+            ..Ctx::background(Some(caller), limit)
+        })
+    }
+
+    /// Does something as them. What cannot be reached is tried again for a while, so it has to be
+    /// safe to repeat.
+    ///
+    /// # Errors
+    /// What was refused, as a fault; one that ends the run when they may not act any more.
+    pub(super) async fn act<T, F>(&self, mut work: impl FnMut(Ctx) -> F + Send) -> Result<T, Stop>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        let until = Instant::now() + PATIENCE;
+        let mut pause = PAUSE.0;
+        let mut refused = 0;
+        loop {
+            let (error, is_theirs) = match self.ctx(CALL_MAX).await {
+                Ok(ctx) => match work(ctx).await {
+                    Ok(done) => return Ok(done),
+                    Err(error) => (error, false),
+                },
+                Err(error) => (error, true),
+            };
+            let is_overtaken = error.reason() == Reason::Unauthenticated && !is_theirs;
+            if is_overtaken && refused < TOKENS_MAX {
+                refused += 1;
+                self.forget_token().await;
+                continue;
+            }
+            if !passes(&error) || Instant::now() + pause > until {
+                let fault = match is_theirs {
+                    true => Fault::ended(&error),
+                    false => Fault::refused(&error),
+                };
+                return Err(fault.into());
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// The same for what must not be done twice: only the way to it is tried again, and what was
+    /// refused for its token.
+    ///
+    /// # Errors
+    /// As [`Who::act`].
+    pub(super) async fn act_once<T, F>(
+        &self,
+        limit: Duration,
+        mut work: impl FnMut(Ctx) -> F + Send,
+    ) -> Result<T, Stop>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        let mut refused = 0;
+        loop {
+            let ready = self.act(|ctx| async move { Ok(ctx) }).await?;
+            let ctx = Ctx {
+                deadline: std::time::Instant::now() + limit,
+                ..ready
+            };
+            match work(ctx).await {
+                Ok(done) => return Ok(done),
+                Err(error) if error.reason() == Reason::Unauthenticated && refused < TOKENS_MAX => {
+                    refused += 1;
+                    self.forget_token().await;
+                }
+                Err(error) => return Err(Fault::refused(&error).into()),
+            }
+        }
+    }
+
+    /// A node has refused the token: rights have changed, and that node heard of it first.
+    async fn forget_token(&self) {
+        if let Acts::User(acting) = &self.acts {
+            acting.forget_token().await;
+        }
+    }
+
+    /// The user as expressions see them: of a run for the platform, only who started it.
+    pub(super) async fn shown(&self, started_by: Option<&str>) -> Result<(Value, Value), Stop> {
+        if !self.is_user() {
+            let user = started_by.map_or(Value::Null, |id| json!({"id": id}));
+            return Ok((user, Value::Null));
+        }
+        self.act(|ctx| async move {
+            let identity = ctx.identity()?;
+            Ok((user_of(identity), organization_of(identity)))
+        })
+        .await
+    }
+}
+
+/// Whether it may be otherwise in a moment.
+fn passes(error: &Error) -> bool {
+    matches!(
+        error.reason(),
+        Reason::ServiceUnavailable | Reason::Timeout | Reason::ConcurrentUpdate
+    )
+}
+
+fn task(run_id: &str) -> Task {
+    Task {
+        run_id: run_id.to_owned(),
+        reason: "flow".to_owned(),
+        // A run needs no session (architecture.md §5).
+        while_waiting: false,
+    }
+}
