@@ -166,6 +166,12 @@ impl Drop for Locked {
 async fn killed_between_claim_and_execution() {
     let (mut cluster, database) = cluster(1).await;
     let (client, token, row) = proposed(&cluster, "Claimed").await;
+    // Both calls of the model left their traces, and what was done its events.
+    let traced = "SELECT count(*) FROM ai.ai_traces WHERE status = 'ok' AND total_tokens > 0";
+    until(&database, traced, "2").await;
+    let noted = "SELECT string_agg(action, ',' ORDER BY action) FROM ai.ai_audit_events";
+    let events = "ai.chat.message,ai.pending_action.queued,ai.tool.call";
+    until(&database, noted, events).await;
     // Carrying it out begins with a token of auth-svc, which is frozen: the claim is made, and nothing
     // is done.
     client.get(&row, &token).await;

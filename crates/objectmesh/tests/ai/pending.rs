@@ -347,10 +347,15 @@ sizes!(
 
         // Who asked has lost their rights by now: it fails, and says so.
         let pending = proposed(&mesh, &una, "update_record", subject("Fixed")).await;
+        let last = proposed(&mesh, &una, "update_record", subject("Last")).await;
+        let body = json!({"user_id": una_id, "permission_set": "ai_reader"});
+        mesh.post(&mesh.admin, "/data/sys_user_permission_set", body)
+            .await
+            .ok(201);
         let held = mesh
             .get(
                 &mesh.admin,
-                &format!("/data/sys_user_permission_set?user_id={una_id}"),
+                &format!("/data/sys_user_permission_set?user_id={una_id}&permission_set=ai_user"),
             )
             .await
             .ok(200);
@@ -374,6 +379,17 @@ sizes!(
         assert_eq!(
             mesh.get(&approver, &shown(&pending["id"])).await.ok(200)["status"],
             "failed"
+        );
+        // So does what a user asked for who is disabled by now.
+        let body = json!({"userId": una_id});
+        mesh.post(&mesh.admin, "/auth/admin/ban-user", body)
+            .await
+            .ok(200);
+        let answer = mesh.post(&decider, &approve(&last["id"]), json!({})).await;
+        answer.refused(422, "ACTION_FAILED");
+        assert_eq!(
+            mesh.get(&mesh.admin, &record).await.ok(200)["subject"],
+            "Broken"
         );
     }
 );

@@ -157,8 +157,8 @@ sizes!(
         ] {
             let output = called(&mesh, &una, tool, input.clone()).await;
             let shown = output.to_string();
-            let refused =
-                output["error"].is_string() || (tool == "get_record" && !shown.contains("99"));
+            let refused = output["error"].is_string()
+                || (tool == "get_record" && output.get("secret_cost").is_none());
             assert!(
                 refused && !shown.contains("gold") && !shown.contains("Private"),
                 "{tool} {input} {output}"
