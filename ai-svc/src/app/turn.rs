@@ -28,6 +28,9 @@ use crate::{
 const TERM: Duration = Duration::from_secs(10);
 /// What is left of the deadline for telling the answer.
 const MARGIN: Duration = Duration::from_millis(250);
+/// Providers take no more tools than that, and no longer names.
+const TOOLS_MAX: usize = 128;
+const TOOL_NAME_MAX: usize = 64;
 /// Most characters of a title.
 const TITLE_MAX: usize = 60;
 
@@ -385,10 +388,12 @@ async fn finish(
 
 /// The tools of an agent, of which the caller chose some.
 fn chosen(all: &[Tool], of_agent: &[Value], choice: &ToolChoice) -> Result<Vec<Tool>> {
-    let of_agent = match of_agent.is_empty() {
+    let mut of_agent = match of_agent.is_empty() {
         true => all.to_vec(),
         false => tools::named(all, of_agent),
     };
+    of_agent.retain(|tool| tool.spec.name.len() <= TOOL_NAME_MAX);
+    of_agent.truncate(TOOLS_MAX);
     match choice {
         ToolChoice::All => Ok(of_agent),
         ToolChoice::None => Ok(Vec::new()),

@@ -196,6 +196,32 @@ sizes!(
 );
 
 sizes!(
+    a_flow_waits_and_is_run_as_the_user,
+    |mesh: TestMesh| async move {
+        let (_, una) = mesh.user("una", "ai_user").await;
+        let (_, approver) = mesh.user("ada", "ai_approver").await;
+        let ticket = json!({"subject": "To close"});
+        let ticket = mesh.post(&una, "/data/ticket", ticket).await.ok(201);
+        let input = json!({"ticketId": ticket["id"]});
+        let pending = proposed(&mesh, &una, "flow_close_by_action", input).await;
+        assert_eq!(pending["action_name"], "close_by_action");
+        let done = mesh
+            .post(&approver, &approve(&pending["id"]), json!({}))
+            .await
+            .ok(200);
+        assert_eq!(done["result"]["status"], "completed", "{done:#}");
+        let record = format!("/data/ticket/{}", ticket["id"].as_str().unwrap());
+        assert_eq!(mesh.get(&una, &record).await.ok(200)["status"], "closed");
+        // A run that fails is a failure.
+        let input = json!({"ticketId": ticket["id"]});
+        let pending = proposed(&mesh, &una, "flow_close_by_action", input).await;
+        mesh.post(&approver, &approve(&pending["id"]), json!({}))
+            .await
+            .refused(422, "ACTION_FAILED");
+    }
+);
+
+sizes!(
     who_sees_decides_and_what_changed_meanwhile,
     |mesh: TestMesh| async move {
         let (una_id, una) = mesh.user("una", "ai_user").await;

@@ -140,8 +140,8 @@ async fn kill_9_of_flow_svc_and_ai_svc_leaves_the_rest_as_it_was() {
         Request::post("/flows/escalate/start", json!({})).by(&token),
         Request::post("/ai/chat", json!({})).by(&token),
     ];
-    // A flow is not built yet; the chat is without a message.
-    let answers = [501, 400];
+    // There is no such flow, and nothing was said.
+    let answers = [404, 400];
     for (request, status) in theirs.iter().zip(answers) {
         let answer = client.ask(request.clone()).await;
         assert_eq!(answer.status, status, "{answer:?}");
