@@ -2,6 +2,7 @@
 //! each action and flow whose metadata the caller may see. Whether that is so, data-svc says.
 
 mod actions;
+mod flows;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -68,6 +69,7 @@ fn fragment(
 ) -> Fragment {
     let mut fragment = contract.fragment(caller);
     actions::describe(&mut fragment, contract, caller, catalog, visible);
+    flows::describe(&mut fragment, contract, caller, catalog, visible);
     contract.complete(&mut fragment);
     fragment
 }

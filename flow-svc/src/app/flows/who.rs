@@ -21,8 +21,10 @@ use crate::app::{
 
 /// One call of a step at most.
 const CALL_MAX: Duration = Duration::from_secs(10);
-/// For so long a step tries to reach a service that does not answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For so long a step tries to reach a service that is away.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// For so long it tries what takes too long, or what others change at the same time.
+const PATIENCE_BUSY: Duration = Duration::from_secs(60);
 /// Tokens that are asked for because one was refused.
 const TOKENS_MAX: u32 = 3;
 /// Pauses between two attempts: from, to.
@@ -107,7 +109,7 @@ impl Who {
     where
         F: Future<Output = Result<T>> + Send,
     {
-        let until = Instant::now() + PATIENCE;
+        let began = Instant::now();
         let mut pause = PAUSE.0;
         let mut refused = 0;
         loop {
@@ -124,7 +126,7 @@ impl Who {
                 self.forget_token().await;
                 continue;
             }
-            if !passes(&error) || Instant::now() + pause > until {
+            if began.elapsed() + pause > patience(&error) {
                 let fault = match is_theirs {
                     true => Fault::ended(&error),
                     false => Fault::refused(&error),
@@ -188,12 +190,13 @@ impl Who {
     }
 }
 
-/// Whether it may be otherwise in a moment.
-fn passes(error: &Error) -> bool {
-    matches!(
-        error.reason(),
-        Reason::ServiceUnavailable | Reason::Timeout | Reason::ConcurrentUpdate
-    )
+/// For how long it is worth while to try again.
+fn patience(error: &Error) -> Duration {
+    match error.reason() {
+        Reason::ServiceUnavailable => PATIENCE,
+        Reason::Timeout | Reason::ConcurrentUpdate => PATIENCE_BUSY,
+        _ => Duration::ZERO,
+    }
 }
 
 fn task(run_id: &str) -> Task {
