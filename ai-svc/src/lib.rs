@@ -1,25 +1,46 @@
 //! ai-svc: models, chat, conversations, agents and their tools, pending actions.
 //!
-//! Its contract stands (`proto/objectmesh/ai/v1`) and its guard admits calls; what is not built yet
-//! is marked so in the contract, and the guard answers it with NOT_IMPLEMENTED.
+//! Invariant: records and metadata are read and changed as the user, through data-svc and flow-svc; a
+//! model changes nothing by itself unless the app says that it may.
 
-mod config;
+mod agent;
+mod app;
+pub mod config;
+mod domain;
+mod grpc;
 pub mod openapi;
+mod pending;
 pub mod process;
+mod provider;
+mod store;
+mod stream;
+mod tools;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use mesh::{
     Link, Node,
     db::{Db, DbConfig},
+    delegation::Delegation,
     guard::Guard,
     registry::Replica,
     resolver::{Door, Resolver},
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
+use proto::ai::v1::{
+    chat_service_server::ChatServiceServer, conversation_service_server::ConversationServiceServer,
+    pending_action_service_server::PendingActionServiceServer,
+};
 use tonic::service::Routes;
 
+use crate::{
+    app::App,
+    provider::{Catalogue, Providers},
+    store::Store,
+    tools::Services,
+};
 pub use config::{Config, DEFAULTS, File, PeerUris};
 
 /// Name of the service.
@@ -35,29 +56,54 @@ pub struct Peers {
     pub flow: Link,
 }
 
-/// Builds the node: opens its database. Binds no socket and calls no peer.
+/// Builds the node: opens and migrates its database. Binds no socket and calls no peer.
 ///
 /// # Errors
-/// Those of the database; when the descriptors cannot be read.
+/// Names every problem of the configuration; those of the database; when the descriptors cannot be
+/// read.
 pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Node> {
+    let problems = config.problems();
+    anyhow::ensure!(
+        problems.is_empty(),
+        "configuration of ai-svc: {}",
+        problems.join("; ")
+    );
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
-    let resolver = Resolver::new(Door::Service, peers.auth, None);
+    let resolver = Resolver::new(Door::Service, peers.auth.clone(), None);
     resolver.follow(&tasks, own.clone());
-    let replica = Replica::follow(&tasks, peers.data, own, |snapshot| snapshot);
-    let metadata = Some(replica.served());
-    let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
+    let metadata = Replica::follow(&tasks, peers.data.clone(), own.clone(), |snapshot| snapshot);
+    let (served, is_there) = (Some(metadata.served()), metadata.is_there());
+    let delegation = Delegation::new(peers.auth, own, resolver.clone());
+    let guard = Guard::over_metadata(NAME, resolver, config.reflection, served)?;
     let contract = Arc::new(openapi::contract()?);
     let db = Db::open(&DbConfig {
         service: NAME,
         ..config.db.clone()
     })
-    .await?;
-    // Nothing reads it yet; the guard's calls wait for its revisions.
-    let (kept, stop) = (replica, tasks.stop_token());
-    tasks.spawn(async move {
-        stop.cancelled().await;
-        drop(kept);
+    .await
+    .context("the database of ai-svc")?;
+    let migrated = db.migrate(store::MIGRATIONS).await;
+    migrated.context("migrating ai-svc")?;
+    let lifetime = u64::from(config.pending_action_lifetime_s);
+    let app = Arc::new(App {
+        store: Store { db: db.clone() },
+        providers: Providers::new(config)?,
+        catalogue: Catalogue::new(config),
+        metadata,
+        delegation,
+        services: Services::new(peers.data, peers.flow),
+        tasks: tasks.clone(),
+        approval: config.approval,
+        lifetime: Duration::from_secs(lifetime),
+        iterations: config.iterations_max,
     });
-    let node = Node::new(NAME, Routes::default(), guard, tasks, contract).await?;
-    Ok(node.needs(&db))
+    app.sweep(&tasks);
+    let message_max = mesh::node::MESSAGE_MAX;
+    let chats = ChatServiceServer::new(grpc::Chats(Arc::clone(&app)));
+    let conversations = ConversationServiceServer::new(grpc::Conversations(Arc::clone(&app)));
+    let routes = Routes::new(chats.max_decoding_message_size(message_max))
+        .add_service(conversations.max_decoding_message_size(message_max))
+        .add_service(PendingActionServiceServer::new(grpc::PendingActions(app)));
+    let node = Node::new(NAME, routes, guard, tasks, contract).await?;
+    Ok(node.needs_metadata(&db, is_there).await)
 }

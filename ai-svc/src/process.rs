@@ -14,6 +14,7 @@ pub async fn run(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> anyhow::Result<()> {
+    let environment = crate::config::environment(environment);
     let (process, file) = Process::load::<File>(DEFAULTS, file, environment)?;
     let peers = Peers {
         auth: process.link("auth", &file.peers.auth)?,

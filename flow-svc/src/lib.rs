@@ -63,7 +63,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     .await?;
     db.migrate(store::MIGRATIONS).await?;
     let catalog = Replica::follow(&tasks, peers.data.clone(), own.clone(), Catalog::compile);
-    let metadata = Some(catalog.served());
+    let (metadata, is_there) = (Some(catalog.served()), catalog.is_there());
     let delegation = Delegation::new(peers.auth.clone(), own.clone(), resolver.clone());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
     let app = Arc::new(App {
@@ -91,5 +91,5 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         contract: openapi::contract()?,
     });
     let node = Node::new(NAME, routes, guard, tasks, description).await?;
-    Ok(node.needs(&db))
+    Ok(node.needs_metadata(&db, is_there).await)
 }

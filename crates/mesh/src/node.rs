@@ -88,6 +88,20 @@ impl Node {
         self
     }
 
+    /// Says that the node is of no use without that database and before its metadata is there.
+    pub async fn needs_metadata(
+        mut self,
+        db: &Db,
+        is_there: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        telemetry::gauge_database(self.name, db);
+        let (health, db) = (self.health.clone(), Some(db.clone()));
+        self.readiness = Readiness::over_metadata(health, db, Some(Box::new(is_there)));
+        let status = tonic_health::ServingStatus::NotServing;
+        self.health.set_service_status("", status).await;
+        self
+    }
+
     /// How many calls it serves at once.
     #[must_use]
     pub fn load(&self) -> &Load {

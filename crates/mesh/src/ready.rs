@@ -15,6 +15,9 @@ use crate::{db::Db, tasks::Tasks};
 
 /// How often what is needed is asked, and for how long it may think.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often it is asked until it is ready for the first time.
+const SOON: Duration = Duration::from_millis(50);
+const NO_METADATA: &str = "the metadata is not here yet";
 
 /// The readiness of a service. Clones are the same.
 #[derive(Clone)]
@@ -26,18 +29,31 @@ struct Inner {
     health: HealthReporter,
     /// The database without which nothing works.
     db: Option<Db>,
+    /// Whether the metadata is there, without which nothing works.
+    metadata: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     leaving: AtomicBool,
     missing: Mutex<Option<&'static str>>,
 }
 
 impl Readiness {
     pub(crate) fn new(health: HealthReporter, db: Option<Db>) -> Self {
+        Self::over_metadata(health, db, None)
+    }
+
+    /// The same of a service that needs metadata, too.
+    pub(crate) fn over_metadata(
+        health: HealthReporter,
+        db: Option<Db>,
+        metadata: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+    ) -> Self {
+        let missing = metadata.is_some().then_some(NO_METADATA);
         Self {
             inner: Arc::new(Inner {
                 health,
                 db,
+                metadata,
                 leaving: AtomicBool::new(false),
-                missing: Mutex::default(),
+                missing: Mutex::new(missing),
             }),
         }
     }
@@ -56,6 +72,14 @@ impl Readiness {
         if self.inner.leaving.load(Ordering::Relaxed) {
             return Err("the process is stopping");
         }
+        if self
+            .inner
+            .metadata
+            .as_ref()
+            .is_some_and(|is_there| !is_there())
+        {
+            return Err(NO_METADATA);
+        }
         let Some(db) = &self.inner.db else {
             return Ok(());
         };
@@ -65,17 +89,42 @@ impl Readiness {
         }
     }
 
+    /// Waits until the service can do its work.
+    ///
+    /// # Errors
+    /// What is missing after that time.
+    pub async fn within(&self, patience: Duration) -> Result<(), &'static str> {
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            match self.check().await {
+                Err(_) if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(SOON / 5).await;
+                }
+                checked => return checked,
+            }
+        }
+    }
+
     /// Keeps gRPC health at what is true, until the process leaves.
     pub fn watch(&self, tasks: &Tasks) {
         let (readiness, stop) = (self.clone(), tasks.stop_token());
         tasks.spawn(async move {
             loop {
                 readiness.update().await;
-                if tokio::time::timeout(EVERY, stop.cancelled()).await.is_ok() {
+                let pause = match readiness.is_waiting() {
+                    true => SOON,
+                    false => EVERY,
+                };
+                if tokio::time::timeout(pause, stop.cancelled()).await.is_ok() {
                     return;
                 }
             }
         });
+    }
+
+    fn is_waiting(&self) -> bool {
+        let missing = self.inner.missing.lock();
+        *missing.unwrap_or_else(PoisonError::into_inner) == Some(NO_METADATA)
     }
 
     async fn update(&self) {

@@ -132,6 +132,13 @@ impl<T: Send + Sync + 'static> Replica<T> {
         current.ok_or_else(|| Error::unavailable("The metadata"))
     }
 
+    /// Whether anything is in force, for readiness.
+    #[must_use]
+    pub fn is_there(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let inner = Arc::clone(&self.inner);
+        move || inner.current.load().is_some()
+    }
+
     /// The number of the revision in force, for the guard.
     #[must_use]
     pub fn served(&self) -> Arc<Served> {
@@ -147,7 +154,7 @@ async fn keep_up<T>(
 ) {
     let mut failures = 0;
     let mut pause = PAUSE.0;
-    let mut known = 0;
+    let mut known = None;
     loop {
         let before = known;
         let ended = watch(&inner, &data, &own, &compile, &mut known).await;
@@ -178,7 +185,7 @@ async fn watch<T>(
     data: &Link,
     own: &ServiceIdentity,
     compile: &impl Fn(Snapshot) -> T,
-    known: &mut u64,
+    known: &mut Option<u64>,
 ) -> Result<()> {
     let message = WatchRegistryRequest {
         known_revision: *known,
@@ -201,7 +208,7 @@ async fn watch<T>(
             return Ok(());
         };
         taken.extend(part.items);
-        if !part.complete || part.revision == *known {
+        if !part.complete || *known == Some(part.revision) {
             continue;
         }
         let Some(inner) = inner.upgrade() else {
@@ -210,7 +217,7 @@ async fn watch<T>(
         let snapshot = read(part.revision, std::mem::take(&mut taken))?;
         inner.current.store(Some(Arc::new(compile(snapshot))));
         inner.served.publish(part.revision);
-        *known = part.revision;
+        *known = Some(part.revision);
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -18,6 +19,9 @@ use mesh::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+
+/// How long the services of one process may take to be ready, once all are built.
+const READY_MAX: Duration = Duration::from_secs(10);
 
 /// How to run the mesh in one process.
 #[derive(Clone, Debug)]
@@ -106,7 +110,9 @@ impl Mesh {
             .await
             .context("flow-svc")?;
         flow_link.bind(flow.local());
-        let mut config = section::<ai_svc::File>(options, ai_svc::DEFAULTS)?.ai;
+        let environment = ai_svc::config::environment(options.environment.iter().cloned());
+        let file: ai_svc::File = mesh::config::load(ai_svc::DEFAULTS, None, environment)?;
+        let mut config = file.ai;
         config.db = own_database(options, "ai", config.db);
         config.mesh_secret = mesh_secret.clone();
         let peers = ai_svc::Peers {
@@ -142,6 +148,11 @@ impl Mesh {
         };
         let (auth_listener, data_listener) = (bind(next(1)).await?, bind(next(2)).await?);
         let (flow_listener, ai_listener) = (bind(next(3)).await?, bind(next(4)).await?);
+        for node in [&auth, &data.node, &flow, &ai] {
+            node.readiness().watch(&tasks);
+            let ready = node.readiness().within(READY_MAX).await;
+            ready.map_err(|missing| anyhow::anyhow!("{}: {missing}", node.name))?;
+        }
         let stop = CancellationToken::new();
         let mut mesh = Self {
             rest: rest.local_addr()?,

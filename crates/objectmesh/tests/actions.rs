@@ -371,7 +371,7 @@ sizes!(
         let (_, agent) = mesh.user("ann", "agent").await;
         let (_, onlooker) = mesh.user("stan", "onlooker").await;
         let document = mesh.get(&agent, "/openapi.json").await.ok(200);
-        let path = "/api/v1/actions/ticket/close_ticket/{record_id}";
+        let path = "/api/v1/actions/ticket/close_ticket/{recordId}";
         let post = &document["paths"][path]["post"];
         assert_eq!(post["summary"], "Close", "{:#}", document["paths"]);
         assert_eq!(post["description"], "Close a ticket with a note.");

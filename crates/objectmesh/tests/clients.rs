@@ -45,6 +45,29 @@ async fn better_auth(size: Size) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ai_sdk_s_client_in_one_process() {
+    ai_sdk(Size::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ai_sdk_s_client_between_processes() {
+    ai_sdk(Size::Processes).await;
+}
+
+async fn ai_sdk(size: Size) {
+    let mesh = TestMesh::start(size).await;
+    let made = json!({"subject": "The only one"});
+    mesh.post(&mesh.admin, "/data/ticket", made).await.ok(201);
+    let folder = node_folder(&["ai_sdk.mjs"]);
+    let mut command = Command::new("node");
+    command
+        .current_dir(folder.path())
+        .args(["ai_sdk.mjs", &mesh.admin, &mesh.at.rest[0]]);
+    let printed = printed_by(command).await;
+    assert_eq!(printed["answers"], 3, "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python_generated_from_the_protos() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = example_app(&folder.path().join("data"));

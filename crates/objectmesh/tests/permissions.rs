@@ -92,6 +92,7 @@ sizes!(
             id: id.clone(),
             patch: json!({"subject": "changed"}).to_string().into(),
             if_match: String::new(),
+            idempotency_key: String::new(),
         };
         let refused = records
             .update_record(with_token(write, &viewer))

@@ -129,13 +129,15 @@ async fn three_processes_serve_what_one_serves() {
     assert_eq!(nobody.status(), 401);
 }
 
-/// Starts a service that needs no database, on free ports, and reads the line that says where.
-fn start_flow(environment: &[(&str, &str)]) -> (Process, Value) {
+/// Starts data-svc, which needs no other service, on free ports, and reads the line that says where.
+fn start_data(folder: &Path, environment: &[(&str, &str)]) -> (Process, Value) {
     use std::io::BufRead as _;
+    let database = format!("sqlite:{}", folder.join("data.db").display());
     let mut command = Command::new(env!("CARGO_BIN_EXE_objectmesh"));
     command
-        .args(["serve", "flow"])
-        .env("OBJECTMESH__FLOW__LISTEN", "127.0.0.1:0")
+        .args(["serve", "data"])
+        .env("OBJECTMESH__DATA__LISTEN", "127.0.0.1:0")
+        .env("OBJECTMESH__DATA__DB__URL", database)
         .env("OBJECTMESH__ADMIN__LISTEN", "127.0.0.1:0")
         .env(
             "OBJECTMESH__MESH__SECRET",
@@ -174,8 +176,9 @@ async fn ended(process: &mut Process) -> std::process::ExitStatus {
 
 #[tokio::test]
 async fn a_process_tells_how_it_is_and_ends_in_good_order() {
-    let (mut process, listening) = start_flow(&[]);
-    assert_eq!(listening["service"], "flow-svc");
+    let folder = tempfile::tempdir().unwrap();
+    let (mut process, listening) = start_data(folder.path(), &[]);
+    assert_eq!(listening["service"], "data-svc");
     let admin = listening["admin.address"].as_str().unwrap();
     for (path, expected) in [
         ("health", "ok"),
@@ -209,7 +212,9 @@ async fn serving_status(health: &mut HealthClient<Channel>) -> ServingStatus {
 
 #[tokio::test]
 async fn while_it_drains_a_process_serves_on_but_is_not_ready_and_a_second_signal_ends_it() {
-    let (mut process, listening) = start_flow(&[("OBJECTMESH__MESH__DRAIN_DELAY_MS", "600000")]);
+    let folder = tempfile::tempdir().unwrap();
+    let drain = [("OBJECTMESH__MESH__DRAIN_DELAY_MS", "600000")];
+    let (mut process, listening) = start_data(folder.path(), &drain);
     let admin = listening["admin.address"].as_str().unwrap();
     // As a client that is connected sees it; a `Link` would not say what it was told.
     let mut health = health_of(listening["address"].as_str().unwrap()).await;

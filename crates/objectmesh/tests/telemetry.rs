@@ -116,6 +116,68 @@ async fn one_trace_shows_the_way_to_the_database_over_sockets() {
     );
 }
 
+/// The parents of a span, nearest first, as service and name.
+fn way(spans: &[Span], span: &Span) -> Vec<(String, String)> {
+    let parent = spans.iter().find(|other| other.id == span.parent);
+    let Some(parent) = parent else {
+        return Vec::new();
+    };
+    let mut way = vec![(parent.service.clone(), parent.name.clone())];
+    way.extend(self::way(spans, parent));
+    way
+}
+
+/// A chat, whole or as it comes, in which the model looks something up.
+async fn one_trace_shows_a_chat(mesh: &Running, sink: &Sink) {
+    ticket(mesh).await;
+    for (path, trace, rpc) in [
+        ("/ai/chat", "4bf92f3577b34da6a3ce929d0e0e4737", "Chat"),
+        (
+            "/ai/chat/stream",
+            "4bf92f3577b34da6a3ce929d0e0e4738",
+            "StreamChat",
+        ),
+    ] {
+        let text = r#"call query_records {"objectName":"ticket"}"#;
+        let body = json!({"messages": [{"role": "user", "content": text}]});
+        let chat = mesh
+            .request(reqwest::Method::POST, path)
+            .header("traceparent", format!("00-{trace}-{PARENT}-01"));
+        let answer = chat.json(&body).send().await.unwrap();
+        let text = answer.error_for_status().unwrap().text().await.unwrap();
+        assert!(text.contains("MARKED-VALUE of a ticket"), "{text}");
+        let query = "objectmesh.data.v1.RecordService/QueryRecords";
+        let mut spans = Vec::new();
+        eventually("the trace arrives", async || {
+            spans = sink.trace(trace);
+            let arrived = |span: &Span| span.name == query || span.service == "gateway";
+            spans.iter().filter(|span| arrived(span)).count() >= 2
+        })
+        .await;
+        let data = spans.iter().find(|span| span.name == query).unwrap();
+        assert_eq!(data.service, "data-svc");
+        let way = way(&spans, data);
+        let ai = format!("objectmesh.ai.v1.ChatService/{rpc}");
+        assert!(way.contains(&("ai-svc".to_owned(), ai)), "{way:#?}");
+        let gateway = format!("POST /api/v1{path}");
+        assert_eq!(way.last(), Some(&("gateway".to_owned(), gateway)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_trace_shows_a_chat_with_a_tool_in_one_process() {
+    let sink = Sink::start(Duration::ZERO).await;
+    let mesh = Running::one(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &sink.endpoint())]).await;
+    one_trace_shows_a_chat(&mesh, &sink).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_trace_shows_a_chat_with_a_tool_over_sockets() {
+    let sink = Sink::start(Duration::ZERO).await;
+    let mesh = Running::several(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &sink.endpoint())]).await;
+    one_trace_shows_a_chat(&mesh, &sink).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_found_in_the_log_of_every_service_by_its_id() {
     let mesh = Running::several(&[]).await;

@@ -364,10 +364,7 @@ impl<'h> HookHost<'h> {
                     let page = self.page(&work, &object, &query).await?;
                     Ok(json!(page.total))
                 }
-                Call::Aggregate { .. } => Err(Error::new(
-                    Reason::NotImplemented,
-                    "Aggregations are not built yet",
-                )),
+                Call::Aggregate { object, query } => self.find(&work, &object, &query).await,
                 Call::Insert { object, data } => self.insert(&work, &object, &data).await,
                 Call::Update { object, id, data } => self.update(&work, &object, &id, &data).await,
                 Call::Upsert { object, data } => {
@@ -393,7 +390,7 @@ impl<'h> HookHost<'h> {
 
     async fn page(&self, work: &Work, object: &str, query: &Value) -> Result<super::read::Page> {
         let query = query::from_body(object, query.to_string().as_bytes())?;
-        self.engine.list(work, object, query).await
+        self.engine.answer_query(work, object, query).await
     }
 
     async fn find(&self, work: &Work, object: &str, query: &Value) -> Result<Value> {

@@ -3,6 +3,7 @@
 //!
 //! Invariant: no other code of this service touches an object's table.
 
+pub mod aggregate;
 mod apply;
 pub mod changes;
 mod delete;

@@ -53,8 +53,14 @@ impl RecordService for Records {
         let request = request.into_inner();
         let work = self.engine.work(&ctx)?;
         let query = malformed_first(query::from_body(&request.object, &request.query))?;
-        self.engine.check_readable(&work, &request.object)?;
-        let page = self.engine.list(&work, &request.object, query?).await?;
+        let object = &request.object;
+        match &query {
+            Ok(query) if query.is_aggregate() => {
+                self.engine.check_aggregable(&work, object).map(drop)?;
+            }
+            Ok(_) | Err(_) => self.engine.check_readable(&work, object)?,
+        }
+        let page = self.engine.answer_query(&work, object, query?).await?;
         Ok(Response::new(QueryRecordsResponse {
             items: page
                 .items

@@ -66,21 +66,22 @@ impl RegistryService for Registries {
 /// Tells every revision that is not known yet, until nobody listens.
 async fn tell(
     engine: &Engine,
-    mut known: u64,
+    mut known: Option<u64>,
     to: &mpsc::Sender<Result<WatchRegistryResponse, Status>>,
 ) {
     let served = engine.catalog.served();
     loop {
         let registry = engine.catalog.current();
-        let parts = if registry.revision == known {
+        let revision = registry.revision;
+        let parts = if known == Some(revision) {
             vec![WatchRegistryResponse {
-                revision: known,
+                revision,
                 items: Vec::new(),
                 complete: true,
             }]
         } else {
-            known = registry.revision;
-            parts(known, registry.all_items())
+            known = Some(revision);
+            parts(revision, registry.all_items())
         };
         for part in parts {
             if to.send(Ok(part)).await.is_err() {
@@ -89,7 +90,7 @@ async fn tell(
         }
         let until = Instant::now() + SIGN_OF_LIFE;
         // A newer revision, or time for a sign of life: told either way.
-        let _newer = timeout_at(until, served.newer_than(known)).await;
+        let _newer = timeout_at(until, served.newer_than(revision)).await;
     }
 }
 

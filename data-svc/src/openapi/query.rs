@@ -66,6 +66,42 @@ pub(super) fn schema_of_query() -> Value {
                 ]}),
                 "Lookup fields to replace by the records they point to: `customer,owner_id`.",
             ),
+            "groupBy": described(
+                json!({"type": "array", "items": {"anyOf": [{"type": "string"}, {
+                    "type": "object",
+                    "required": ["field"],
+                    "properties": {
+                        "field": {"type": "string"},
+                        "dateGranularity": {
+                            "type": "string",
+                            "enum": ["year", "quarter", "month", "week", "day", "hour"],
+                        },
+                        "alias": {"type": "string"},
+                    },
+                }]}}),
+                "Answers a row for each combination of these values instead of records; dates may be cut.",
+            ),
+            "aggregations": described(
+                json!({"type": "array", "items": {
+                    "type": "object",
+                    "required": ["function", "alias"],
+                    "properties": {
+                        "function": {
+                            "type": "string",
+                            "enum": ["count", "count_distinct", "sum", "avg", "min", "max"],
+                        },
+                        "field": {"type": "string"},
+                        "alias": {"type": "string"},
+                        "distinct": {"type": "boolean"},
+                        "filter": {"type": "object"},
+                    },
+                }}),
+                "What is counted and added up in each group, or over all; `alias` names it in the answer.",
+            ),
+            "having": described(
+                json!({"anyOf": [{"type": "object"}, {"type": "array", "items": {}}]}),
+                "Which groups: as `where`, over group keys and aliases.",
+            ),
             "count": {"type": "boolean", "description": "False leaves `total` out."},
             "distinct": {
                 "type": "boolean",

@@ -1,5 +1,6 @@
 //! All SQL of data-svc. Identifiers come from the registry only, values are always bound.
 
+pub mod aggregate;
 pub mod bind;
 pub mod condition;
 pub mod ddl;

@@ -118,7 +118,7 @@ pub fn first(grant: &Grant, dialect: Dialect) -> Statement {
     build(&query, dialect)
 }
 
-fn build(query: &SelectStatement, dialect: Dialect) -> Statement {
+pub(super) fn build(query: &SelectStatement, dialect: Dialect) -> Statement {
     bind::statement(match dialect {
         Dialect::Sqlite => query.build(SqliteQueryBuilder),
         Dialect::Postgres => query.build(PostgresQueryBuilder),

@@ -217,8 +217,8 @@ impl App {
                 Ok(shown(value))
             }
             Run::Flow(flow) => {
-                let message = format!("The flow `{flow}` cannot be started yet");
-                Err(Error::new(Reason::NotImplemented, message).with("feature", "flow"))
+                self.run_flow(ctx, action, flow, record_id, input, key)
+                    .await
             }
             Run::Interface(kind, target) => {
                 let message = format!("`{}` is something that a user interface does", action.name);

@@ -2,6 +2,7 @@
 
 pub(crate) mod actions;
 mod api_call;
+mod flow_action;
 pub(crate) mod flows;
 mod host;
 pub(crate) mod script_run;

@@ -228,7 +228,7 @@ fn shown(value: &Value) -> String {
 }
 
 fn violation(name: &str, code: &str, text: &str) -> FieldViolation {
-    FieldViolation::new(name, code, &format!("`{name}` {text}"))
+    FieldViolation::new(name, code, format!("`{name}` {text}"))
 }
 
 /// The parameters as JSON Schema.

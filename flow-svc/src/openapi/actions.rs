@@ -59,7 +59,7 @@ fn is_invokable(run: &Run) -> bool {
 /// where it is about records.
 fn of_action(generic: &Operation, action: &Action) -> Option<Operation> {
     let takes_object = generic.path.contains("{object}");
-    let takes_record = generic.path.contains("{recordId}") || generic.path.contains("{record_id}");
+    let takes_record = generic.path.contains("{recordId}");
     if !takes_object || (takes_record && action.object.is_none()) {
         return None;
     }

@@ -172,6 +172,17 @@ impl Describe for Contract {
     }
 }
 
+/// The path, with its variables named as fields are in JSON.
+fn path(route: &Route) -> Arc<str> {
+    let mut path = route.pattern.to_string();
+    for position in &route.vars {
+        let field = &route.shapes.request.fields[*position];
+        let (written, shown) = (format!("{{{}}}", field.name), format!("{{{}}}", field.json));
+        path = path.replace(&written, &shown);
+    }
+    path.into()
+}
+
 /// The first segment after the version: the family of a route, its tag.
 fn segment(path: &str) -> &str {
     let rest = path.strip_prefix("/api/v1/").unwrap_or(path);
@@ -238,7 +249,7 @@ impl Maker {
         }
         Operation {
             method: route.method.clone(),
-            path: route.pattern.clone(),
+            path: path(route),
             rpc: rpc.name().to_owned(),
             entry: route.entry.clone(),
             expand: route.expand,

@@ -158,7 +158,9 @@ impl Program {
 /// Takes our settings out of the environment that a child inherits: it gets its own.
 pub(crate) fn clean(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("OBJECTMESH__") {
+        let name_text = name.to_string_lossy();
+        let is_ours = ["OBJECTMESH__", "OPENAI_", "ANTHROPIC_"];
+        if is_ours.iter().any(|prefix| name_text.starts_with(prefix)) {
             command.env_remove(name);
         }
     }

@@ -6,10 +6,12 @@
 //! Invariant: nothing in a [`Plan`] is user text: columns come from the schema, values are typed,
 //! and the grant's row predicate is in it.
 
+pub mod aggregate;
 mod comparand;
 mod cursor;
 mod expand;
 mod filter;
+mod groups;
 mod json;
 mod order;
 mod parse;
@@ -65,6 +67,20 @@ pub struct Query {
     pub count: bool,
     /// Whether rows with equal chosen fields are one.
     pub distinct: bool,
+    /// By what rows are grouped.
+    pub group_by: Vec<aggregate::GroupKey>,
+    /// What is made of each group.
+    pub aggregations: Vec<aggregate::Aggregation>,
+    /// Which groups are answered: a filter on group keys and aliases.
+    pub having: Option<Json>,
+}
+
+impl Query {
+    /// Whether groups are asked for instead of records.
+    #[must_use]
+    pub fn is_aggregate(&self) -> bool {
+        !self.group_by.is_empty() || !self.aggregations.is_empty() || self.having.is_some()
+    }
 }
 
 /// What a plan may know of its caller; implemented over registry and policy.

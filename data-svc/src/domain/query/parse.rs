@@ -6,7 +6,7 @@ use mesh::{Error, Result};
 use proto::data::v1::ListRecordsRequest;
 use serde_json::Value as Json;
 
-use super::{ExpandNode, Query, expand, json, order, refuse, suggest};
+use super::{ExpandNode, Query, aggregate, expand, json, order, refuse, suggest};
 
 /// Largest body, in bytes.
 const BODY_MAX: usize = 1024 * 1024;
@@ -129,6 +129,9 @@ pub fn from_body(object: &str, body: &[u8]) -> Result<Query> {
             }
             "count" => query.count = flag(key, value)?,
             "distinct" => query.distinct = flag(key, value)?,
+            "groupBy" => query.group_by = aggregate::read_keys(value)?,
+            "aggregations" => query.aggregations = aggregate::read_aggregations(value)?,
+            "having" => query.having = Some(filter_value(value)?),
             _ => {
                 known(key)?;
                 return Err(

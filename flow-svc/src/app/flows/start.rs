@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{driver, who::Who};
+use super::{driver, triggers::DEPTH_MAX, who::Who};
 use crate::{
     app::App,
     domain::flow::{Flow, RunAs},
@@ -59,6 +59,14 @@ pub(crate) async fn start(
         let message = format!("The flow `{}` cannot be started: {why}", flow.name);
         return Err(Error::new(Reason::FlowDisabled, message).with("flow", flow.name.as_str()));
     }
+    // What a run's action starts is one deeper than the run.
+    let outer = store::depth_of(&app.db, &ctx.request_id).await?;
+    let depth = outer.map_or(0, |depth| depth + 1);
+    if depth > DEPTH_MAX {
+        let message = format!("Flows start flows more than {DEPTH_MAX} deep");
+        let error = Error::new(Reason::FlowFailed, message).with("reason", "DEPTH");
+        return Err(error.with("flow", flow.name.as_str()));
+    }
     let hash = request_hash(&flow.name, &input);
     let (input, warnings) = inputs(flow, input)?;
     let beginning = match (Beginning::of(identity), flow.run_as) {
@@ -82,7 +90,7 @@ pub(crate) async fn start(
                 input,
                 context: json!({}),
                 warnings,
-                depth: 0,
+                depth,
             },
         )?
     };

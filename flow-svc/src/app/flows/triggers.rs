@@ -44,7 +44,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Runs that lead to a run at most.
-const DEPTH_MAX: i64 = 10;
+pub(super) const DEPTH_MAX: i64 = 10;
 /// No object has this name: it is followed where no flow has a trigger, so that the position moves.
 const NOTHING: &str = "-";
 

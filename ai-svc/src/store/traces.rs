@@ -1,0 +1,115 @@
+//! Calls of models, and the audit log: rows are added, never changed.
+
+use mesh::{Result, db::Statement};
+use time::OffsetDateTime;
+
+use super::Store;
+use crate::domain::usage::{Price, Usage};
+
+/// A call of a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    /// The conversation that it was made for.
+    pub(crate) conversation_id: Option<String>,
+    /// Who asked.
+    pub(crate) user_id: String,
+    /// The agent.
+    pub(crate) agent: Option<String>,
+    /// chat, stream_chat, chat_with_tools, complete.
+    pub(crate) operation: &'static str,
+    /// The model, by its name at the provider.
+    pub(crate) model: String,
+    /// The provider.
+    pub(crate) adapter: &'static str,
+    /// What was used.
+    pub(crate) usage: Usage,
+    /// What that costs.
+    pub(crate) price: Option<Price>,
+    /// How long it took.
+    pub(crate) latency_ms: i64,
+    /// ok, error, cancelled.
+    pub(crate) status: &'static str,
+    /// The reason of the failure.
+    pub(crate) error: Option<String>,
+    /// When it began.
+    pub(crate) created_at: OffsetDateTime,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(crate) struct AuditEvent {
+    /// What: `ai.pending_action.approved`.
+    pub(crate) action: &'static str,
+    /// Who did it.
+    pub(crate) actor: String,
+    /// To what or whom.
+    pub(crate) subject: Option<String>,
+    /// In a word or two; no content.
+    pub(crate) detail: Option<String>,
+    /// In which request.
+    pub(crate) request_id: String,
+    /// When.
+    pub(crate) at: OffsetDateTime,
+}
+
+impl Store {
+    /// Keeps the trace of a call.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn add_trace(&self, trace: Trace) -> Result<()> {
+        let cost = trace.price.map(|price| price.cost(trace.usage));
+        let statement = Statement::new(
+            "INSERT INTO ai_traces (id, conversation_id, user_id, agent, operation, model, adapter, \
+             prompt_tokens, completion_tokens, total_tokens, input_cost, output_cost, total_cost, \
+             currency, latency_ms, status, error, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, \
+             $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+        )
+        .bind(mesh::id::new())
+        .bind(trace.conversation_id)
+        .bind(trace.user_id)
+        .bind(trace.agent)
+        .bind(trace.operation)
+        .bind(trace.model)
+        .bind(trace.adapter)
+        .bind(trace.usage.prompt_tokens)
+        .bind(trace.usage.completion_tokens)
+        .bind(trace.usage.total())
+        .bind(cost.map(|(input, _)| input))
+        .bind(cost.map(|(_, output)| output))
+        .bind(cost.map(|(input, output)| input + output))
+        .bind(cost.map(|_| "USD"))
+        .bind(trace.latency_ms)
+        .bind(trace.status)
+        .bind(trace.error)
+        .bind(trace.created_at);
+        self.db.execute(statement).await?;
+        Ok(())
+    }
+
+    /// Notes what happened.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn note(&self, event: AuditEvent) -> Result<()> {
+        self.db.execute(event.statement()).await?;
+        Ok(())
+    }
+}
+
+impl AuditEvent {
+    /// The insert of its row, for the transaction of what it tells.
+    pub(super) fn statement(&self) -> Statement {
+        Statement::new(
+            "INSERT INTO ai_audit_events (id, at, action, actor, subject, detail, request_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(mesh::id::new())
+        .bind(self.at)
+        .bind(self.action)
+        .bind(&self.actor)
+        .bind(self.subject.clone())
+        .bind(self.detail.clone())
+        .bind(&self.request_id)
+    }
+}
