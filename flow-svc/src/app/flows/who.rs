@@ -25,8 +25,8 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// For so long it tries what takes too long, or what others change at the same time.
 const PATIENCE_BUSY: Duration = Duration::from_secs(60);
-/// Tokens that are asked for because one was refused.
-const TOKENS_MAX: u32 = 3;
+/// For so long it asks for tokens that are refused: a change of rights is known everywhere by then.
+const PATIENCE_TOKEN: Duration = Duration::from_secs(10);
 /// Pauses between two attempts: from, to.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -111,7 +111,6 @@ impl Who {
     {
         let began = Instant::now();
         let mut pause = PAUSE.0;
-        let mut refused = 0;
         loop {
             let (error, is_theirs) = match self.ctx(CALL_MAX).await {
                 Ok(ctx) => match work(ctx).await {
@@ -120,11 +119,10 @@ impl Who {
                 },
                 Err(error) => (error, true),
             };
-            let is_overtaken = error.reason() == Reason::Unauthenticated && !is_theirs;
-            if is_overtaken && refused < TOKENS_MAX {
-                refused += 1;
+            // A change of rights overtook the token: another one is asked for, until all nodes have
+            // heard of the change.
+            if error.reason() == Reason::Unauthenticated {
                 self.forget_token().await;
-                continue;
             }
             if began.elapsed() + pause > patience(&error) {
                 let fault = match is_theirs {
@@ -151,7 +149,8 @@ impl Who {
     where
         F: Future<Output = Result<T>> + Send,
     {
-        let mut refused = 0;
+        let began = Instant::now();
+        let mut pause = PAUSE.0;
         loop {
             let ready = self.act(|ctx| async move { Ok(ctx) }).await?;
             let ctx = Ctx {
@@ -160,9 +159,13 @@ impl Who {
             };
             match work(ctx).await {
                 Ok(done) => return Ok(done),
-                Err(error) if error.reason() == Reason::Unauthenticated && refused < TOKENS_MAX => {
-                    refused += 1;
+                Err(error)
+                    if error.reason() == Reason::Unauthenticated
+                        && began.elapsed() + pause < PATIENCE_TOKEN =>
+                {
                     self.forget_token().await;
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
                 }
                 Err(error) => return Err(Fault::refused(&error).into()),
             }
@@ -195,6 +198,7 @@ fn patience(error: &Error) -> Duration {
     match error.reason() {
         Reason::ServiceUnavailable => PATIENCE,
         Reason::Timeout | Reason::ConcurrentUpdate => PATIENCE_BUSY,
+        Reason::Unauthenticated => PATIENCE_TOKEN,
         _ => Duration::ZERO,
     }
 }

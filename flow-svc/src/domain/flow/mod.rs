@@ -264,3 +264,6 @@ impl Condition {
         holds.map_err(|error| format!("`{}`: {error}", program.source()))
     }
 }
+
+#[cfg(test)]
+mod tests;
