@@ -16,7 +16,7 @@ const NOTE: &str = "Leaking roof by ann@example.com";
 async fn ticket(mesh: &TestMesh, priority: i64) -> String {
     let body = json!({"subject": "Leaking roof", "priority": priority});
     let made = mesh.post(&mesh.admin, "/data/ticket", body).await.ok(201);
-    made["id"].as_str().unwrap().to_owned()
+    made["id"].as_str().expect("an id").to_owned()
 }
 
 sizes!(
