@@ -76,7 +76,7 @@ impl Discovery {
             "capabilities": {
                 "search": has("/api/v1/search"),
                 "automation": has("/api/v1/flows/"),
-                "cron": has("/api/v1/flows/"),
+                "cron": {"enabled": false},
                 "export": has("/export"),
                 "comments": {"enabled": false},
                 "chunkedUpload": {"enabled": false},

@@ -156,7 +156,7 @@ impl App {
         let agent_id = match map.get("agentId") {
             None | Some(Value::Null) => None,
             Some(Value::String(name)) => {
-                let snapshot = self.metadata.current()?;
+                let snapshot = self.snapshot().await?;
                 agent::choose(&snapshot, identity, Some((name, "agentId")))?;
                 Some(name.clone())
             }

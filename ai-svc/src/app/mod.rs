@@ -4,7 +4,10 @@ mod complete;
 mod conversations;
 mod turn;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mesh::{
     Ctx, Result,
@@ -13,6 +16,7 @@ use mesh::{
     registry::{Replica, Snapshot},
     tasks::Tasks,
 };
+use tokio::time::sleep;
 
 pub(crate) use conversations::{Page, Wanted, cursor, page_size};
 pub(crate) use turn::{Answer, Turn};
@@ -27,6 +31,10 @@ use crate::{
 
 /// The longest an answer may take that comes as events.
 pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// How long a call waits for the first metadata, and how often it looks.
+const METADATA_WAIT: Duration = Duration::from_secs(5);
+const METADATA_LOOK: Duration = Duration::from_millis(20);
 
 /// Everything that a call needs. Shared.
 pub(crate) struct App {
@@ -45,6 +53,20 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// The metadata in force. A process that has just begun waits a moment for the first of it.
+    ///
+    /// # Errors
+    /// SERVICE_UNAVAILABLE when none came in time.
+    pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        let began = Instant::now();
+        loop {
+            match self.metadata.current() {
+                Err(_) if began.elapsed() < METADATA_WAIT => sleep(METADATA_LOOK).await,
+                current => return current,
+            }
+        }
+    }
+
     /// Notes what happened, without keeping anybody waiting.
     pub(crate) fn note(self: &Arc<Self>, event: AuditEvent) {
         let app = Arc::clone(self);

@@ -28,6 +28,9 @@ use crate::{
 const TERM: Duration = Duration::from_secs(10);
 /// What is left of the deadline for telling the answer.
 const MARGIN: Duration = Duration::from_millis(250);
+/// Providers take no more tools than that, and no longer names.
+const TOOLS_MAX: usize = 128;
+const TOOL_NAME_MAX: usize = 64;
 /// Most characters of a title.
 const TITLE_MAX: usize = 60;
 
@@ -141,7 +144,7 @@ impl App {
             Some(caller) => &caller.identity,
             None => return Err(Error::unauthenticated("Authentication required")),
         });
-        let snapshot = self.metadata.current()?;
+        let snapshot = self.snapshot().await?;
         let conversation = match &settings.conversation_id {
             Some(id) => Some(self.own_conversation(&ctx, id).await?),
             None => None,
@@ -319,13 +322,18 @@ impl Turn {
 /// Plays a turn and keeps what is said, also what was said until a failure.
 fn keeping(run: Run, kept: Kept, sink: Sink) -> BoxFuture<'static, Result<Answer>> {
     async move {
+        // All of it moves in here: the lease has to live as long as the run.
+        let Kept {
+            conversation,
+            lease,
+            title,
+            asked,
+        } = kept;
         let mut progress = Progress::default();
         let done = run.go(&sink, &mut progress).await;
         let said = progress.messages.clone();
         let now = mesh::clock::now();
-        let title = done.is_ok().then(|| kept.title.clone());
-        let title = title.filter(|title| !title.is_empty());
-        let conversation = &kept.conversation;
+        let title = Some(title).filter(|title| done.is_ok() && !title.is_empty());
         let store = &run.app.store;
         let stored = store.append(&conversation.id, said, title.clone(), now);
         let stored = stored.await;
@@ -334,10 +342,11 @@ fn keeping(run: Run, kept: Kept, sink: Sink) -> BoxFuture<'static, Result<Answer
         let conversation = Conversation {
             title: conversation.title.clone().or(title),
             updated_at: now,
-            ..conversation.clone()
+            ..conversation
         };
         let mut answer = finish(&run, progress, Some(conversation), &sink).await;
-        answer.messages.splice(..0, kept.asked.iter().cloned());
+        answer.messages.splice(..0, asked);
+        drop(lease);
         Ok(answer)
     }
     .boxed()
@@ -379,10 +388,12 @@ async fn finish(
 
 /// The tools of an agent, of which the caller chose some.
 fn chosen(all: &[Tool], of_agent: &[Value], choice: &ToolChoice) -> Result<Vec<Tool>> {
-    let of_agent = match of_agent.is_empty() {
+    let mut of_agent = match of_agent.is_empty() {
         true => all.to_vec(),
         false => tools::named(all, of_agent),
     };
+    of_agent.retain(|tool| tool.spec.name.len() <= TOOL_NAME_MAX);
+    of_agent.truncate(TOOLS_MAX);
     match choice {
         ToolChoice::All => Ok(of_agent),
         ToolChoice::None => Ok(Vec::new()),

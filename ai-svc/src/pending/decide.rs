@@ -142,7 +142,7 @@ impl App {
 
     /// The tool has to be the one that was proposed.
     async fn check_tool(&self, ctx: &Ctx, row: &Pending) -> Result<()> {
-        let snapshot = self.metadata.current()?;
+        let snapshot = self.snapshot().await?;
         match tools::definition(&snapshot, &row.tool_name) {
             Some((_, hash)) if hash == row.tool_hash => Ok(()),
             _ => {

@@ -112,7 +112,7 @@ impl App {
         };
         let acting = self.delegation.act(row.beginning.clone(), task);
         let ctx = acting.ctx(limit(row)).await?;
-        let snapshot = self.metadata.current()?;
+        let snapshot = self.snapshot().await?;
         let Some((kind, _)) = tools::definition(&snapshot, &row.tool_name) else {
             let gone = "The tool is not there any more";
             return Err(Error::new(Reason::NotFound, gone));

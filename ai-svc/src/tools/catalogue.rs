@@ -104,6 +104,7 @@ impl Offered<'_> {
             || off
             || !matches!(kind, "manual" | "api" | "autolaunched" | "screen")
             || !self.holds(value)
+            || !self.may_start(value)
         {
             return None;
         }
@@ -124,6 +125,9 @@ impl Offered<'_> {
         {
             if let Some(name) = variable["name"].as_str() {
                 properties.insert(name.to_owned(), parameter(variable, variable));
+                if variable["required"] == true {
+                    required.push(json!(name));
+                }
             }
         }
         if properties.is_empty() {
@@ -149,6 +153,14 @@ impl Offered<'_> {
             .map_or(&[][..], Vec::as_slice);
         let mut keys = required.iter().filter_map(Value::as_str);
         keys.all(|key| self.identity.has_permission(key))
+    }
+
+    /// A flow that runs as the system is started by whom it names, or by administrators.
+    fn may_start(&self, value: &Value) -> bool {
+        let required = value["requiredPermissions"].as_array();
+        value["runAs"] != "system"
+            || required.is_some_and(|keys| !keys.is_empty())
+            || self.identity.is_admin()
     }
 
     fn waits(&self, value: &Value, dangerous: bool) -> bool {

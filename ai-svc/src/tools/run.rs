@@ -146,7 +146,16 @@ pub(crate) async fn carry_out(
                 .invoke(ctx, (object, name, &record_id), &params, key)
                 .await
         }
-        Kind::Flow { name } => services.start(ctx, name, input, key).await,
+        Kind::Flow { name } => {
+            let run = services.start(ctx, name, input, key).await?;
+            if run["status"] != "failed" {
+                return Ok(run);
+            }
+            let why = run["error"]["message"].as_str();
+            let why = why.unwrap_or("the run failed");
+            let failed = Error::new(Reason::FlowFailed, format!("Flow {name}: {why}"));
+            Err(failed.with("runId", run["id"].clone()))
+        }
         Kind::ListObjects
         | Kind::DescribeObject
         | Kind::QueryRecords

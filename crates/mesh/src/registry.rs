@@ -133,7 +133,6 @@ impl<T: Send + Sync + 'static> Replica<T> {
     }
 
     /// Whether anything is in force, for readiness.
-    #[must_use]
     pub fn is_there(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let inner = Arc::clone(&self.inner);
         move || inner.current.load().is_some()

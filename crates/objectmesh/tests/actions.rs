@@ -395,3 +395,56 @@ sizes!(
         assert!(document["paths"]["/api/v1/actions/global/count_users"].is_object());
     }
 );
+
+sizes!(an_action_starts_a_flow, |mesh: TestMesh| async move {
+    let (_, agent) = mesh.user("ann", "agent").await;
+    let id = ticket(&mesh, &agent, "By flow").await;
+    let done = mesh
+        .post(
+            &agent,
+            &format!("/actions/ticket/settle_ticket/{id}"),
+            json!({"words": "settled"}),
+        )
+        .await
+        .ok(200);
+    assert_eq!(done["status"], "completed", "{done:#}");
+    assert_eq!(done["output"], json!({"settled": true}));
+    let record = mesh
+        .get(&agent, &format!("/data/ticket/{id}"))
+        .await
+        .ok(200);
+    assert_eq!(
+        (&record["status"], &record["description"]),
+        (&json!("closed"), &json!("settled"))
+    );
+    let path = format!("/flows/settle/runs/{}", done["runId"].as_str().unwrap());
+    let run = mesh.get(&agent, &path).await.ok(200);
+    assert_eq!(run["trigger"]["type"], "action");
+    assert_eq!(run["trigger"]["recordId"], json!(id));
+    // The flow runs as whoever invokes it.
+    let (_, viewer) = mesh.user("vera", "viewer").await;
+    let id = ticket(&mesh, &agent, "Not by a viewer").await;
+    let refused = mesh
+        .post(
+            &viewer,
+            &format!("/actions/ticket/settle_ticket/{id}"),
+            json!({"words": "x"}),
+        )
+        .await
+        .refused(400, "FLOW_FAILED");
+    assert!(refused["runId"].is_string(), "{refused}");
+    let record = mesh
+        .get(&agent, &format!("/data/ticket/{id}"))
+        .await
+        .ok(200);
+    assert_eq!(record["status"], "open");
+
+    let document = mesh.get(&agent, "/openapi.json").await.ok(200);
+    let post = &document["paths"]["/api/v1/flows/settle/start"]["post"];
+    let schema = &post["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(
+        schema["properties"]["words"],
+        json!({"type": "string"}),
+        "{post:#}"
+    );
+});

@@ -78,11 +78,12 @@ sizes!(
             verbs(&all, "/api/v1/data/announcement/{id}"),
             BTreeSet::from(["get"])
         );
+        assert!(paths(&all).contains("/api/v1/ai/pending-actions/{id}/approve"));
         // What is not built is not promised.
         assert!(
             paths(&all)
                 .iter()
-                .all(|path| !path.starts_with("/api/v1/ai"))
+                .all(|path| !path.starts_with("/api/v1/approvals"))
         );
 
         let some = document(&mesh, &agent).await;

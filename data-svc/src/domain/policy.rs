@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mesh::{
     Error, Result,
-    identity::{Identity, Kind},
+    identity::{Identity, Kind, Purpose},
 };
 use metadata::{OwdModel, PolicyOperation};
 
@@ -65,6 +65,16 @@ impl Principal {
             (Kind::User, _) => Ok(Self::User(Arc::clone(identity))),
             (Kind::Service, Some(purpose)) => Ok(Self::System(purpose.as_str())),
             (Kind::Service, None) => Err(Error::denied("A service must state why it acts")),
+        }
+    }
+
+    /// Whether the hooks and rules of an app apply: to people, and to flows of an app that run as
+    /// system. The platform's own writes (seeds, projections) are no business of an app.
+    #[must_use]
+    pub fn is_bound_by_apps(&self) -> bool {
+        match self {
+            Self::User(_) => true,
+            Self::System(reason) => *reason == Purpose::RunFlow.as_str(),
         }
     }
 

@@ -194,14 +194,11 @@ impl Engine {
 }
 
 fn hooks(work: &Work, moment: &Moment<'_>) -> Vec<Arc<Hook>> {
-    // The platform's own writes (seeds, projections) are no business of an app.
-    match work.principal {
-        Principal::User(_) => work
-            .registry
-            .hooks
-            .of_event(moment.schema.name(), moment.event),
-        Principal::System(_) => Vec::new(),
+    if !work.principal.is_bound_by_apps() {
+        return Vec::new();
     }
+    let hooks = &work.registry.hooks;
+    hooks.of_event(moment.schema.name(), moment.event)
 }
 
 /// The cells that are named, as the script sees them.

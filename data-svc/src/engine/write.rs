@@ -92,7 +92,7 @@ impl Engine {
         prepare::apply_defaults(&schema, &mut cells, &scope, &mut problems);
         stamp_new(work, &schema, &mut cells, writer)?;
         prepare::check_required(&schema, &cells, &mut problems);
-        if writer == Writer::Caller {
+        if work.principal.is_bound_by_apps() {
             let row: Vec<Cell> = cells
                 .0
                 .iter()
@@ -258,9 +258,11 @@ impl Engine {
         }
         let given = cells.clone();
         prepare::check_required(schema, &cells, &mut problems);
-        if writer(work) == Writer::Caller {
+        if work.principal.is_bound_by_apps() {
             let speaker = work.speaker();
-            rules::drop_readonly(schema, before, &mut cells, &speaker);
+            if writer(work) == Writer::Caller {
+                rules::drop_readonly(schema, before, &mut cells, &speaker);
+            }
             let states = States {
                 before: Some(before),
                 after: &overlay(before, &cells),

@@ -14,7 +14,6 @@ const IDLE: &[(ItemType, &str)] = &[
     (ItemType::Approval, "approval processes are not run"),
     (ItemType::Webhook, "webhooks are not sent"),
     (ItemType::Job, "jobs are not run"),
-    (ItemType::Agent, "agents are not run"),
     (ItemType::Report, "reports are not run"),
     (ItemType::SharingRule, "sharing rules grant nothing"),
     (ItemType::Policy, "policies grant nothing"),

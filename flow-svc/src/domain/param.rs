@@ -32,7 +32,8 @@ pub(crate) enum ValueType {
 }
 
 impl ValueType {
-    fn of(field_type: &str) -> Self {
+    /// What a field type holds.
+    pub(crate) fn of(field_type: &str) -> Self {
         match field_type {
             "number" | "currency" | "percent" | "rating" | "slider" | "progress" => Self::Number,
             "integer" | "autonumber" => Self::Integer,

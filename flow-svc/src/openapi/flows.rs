@@ -1,4 +1,4 @@
-//! A path for each flow: its input is what its variables say.
+//! A path to start each flow: its input is what its variables say.
 
 use mesh::{
     identity::Identity,
@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::Visible;
 use crate::{
+    app::flows::may_start,
     catalog::Catalog,
-    domain::flow::{Flow, Input, RunAs},
+    domain::{flow::Flow, param::ValueType},
 };
 
 /// Adds the flows that the caller may start.
@@ -23,13 +24,11 @@ pub(super) fn describe(
 ) {
     let open = contract.open_to(caller);
     let generic: Vec<&Operation> = open
-        .filter(|operation| operation.expand == Expand::Flow)
+        .filter(|operation| operation.expand == Expand::Flow && operation.rpc == "StartFlow")
         .collect();
     for flow in catalog.flows.values() {
-        if flow.disabled.is_some()
-            || !visible.has("flow", None, &flow.name)
-            || !may_start(flow, caller)
-        {
+        let startable = flow.disabled.is_none() && may_start(caller, flow).is_ok();
+        if !startable || !visible.has("flow", object_of(flow), &flow.name) {
             continue;
         }
         for operation in &generic {
@@ -39,57 +38,54 @@ pub(super) fn describe(
     }
 }
 
-/// As starting it checks it.
-fn may_start(flow: &Flow, caller: &Identity) -> bool {
-    let mut needed = flow.required_permissions.iter();
-    let is_open = flow.run_as == RunAs::User || needed.len() > 0 || caller.is_admin();
-    is_open && needed.all(|key| caller.has_permission(key))
+/// The object that the flow is about as a whole, as its item says.
+fn object_of(flow: &Flow) -> Option<&str> {
+    let named = ["objectName", "object"].into_iter();
+    named
+        .filter_map(|key| flow.source.get(key).and_then(Value::as_str))
+        .next()
 }
 
 fn of_flow(generic: &Operation, flow: &Flow) -> Operation {
-    let starts = generic.path.ends_with("/start");
     let mut operation = generic.expanded("flow", &flow.name);
-    if !starts {
-        return operation;
+    let text = |key: &str| flow.source.get(key).and_then(Value::as_str);
+    let label = text("label").unwrap_or(&flow.name);
+    operation.value.insert("summary".to_owned(), json!(label));
+    if let Some(description) = text("description") {
+        let description = json!(description);
+        operation
+            .value
+            .insert("description".to_owned(), description);
     }
-    let mut say = |key: &str, text: &str| {
-        if !text.is_empty() {
-            operation.value.insert(key.to_owned(), json!(text));
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for input in &flow.inputs {
+        let value_type = type_of(flow, &input.name).map_or(ValueType::Any, ValueType::of);
+        properties.insert(input.name.clone(), value_type.schema());
+        if input.required && !flow.defaults.contains_key(&input.name) {
+            required.push(input.name.as_str());
         }
-    };
-    say("summary", &flow.label);
-    say("description", &flow.description);
+    }
+    let mut schema = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
     if let Some(body) = operation.request_mut() {
-        body["schema"] = schema(&flow.inputs);
+        body["schema"] = schema;
     }
-    let must_say = flow.inputs.iter().any(|input| input.required);
-    if let (true, Some(Value::Object(body))) = (must_say, operation.value.get_mut("requestBody")) {
+    if let (false, Some(Value::Object(body))) =
+        (required.is_empty(), operation.value.get_mut("requestBody"))
+    {
         body.insert("required".to_owned(), json!(true));
-    }
-    if let Some(answer) = operation.response_mut() {
-        answer["schema"] = json!({"type": "object"});
     }
     operation
 }
 
-fn schema(inputs: &[Input]) -> Value {
-    let properties = inputs.iter().map(|input| {
-        let schema = match input.input_type.as_str() {
-            "text" | "string" | "textarea" | "date" | "datetime" => json!({"type": "string"}),
-            "number" | "currency" | "integer" | "percent" => json!({"type": "number"}),
-            "boolean" => json!({"type": "boolean"}),
-            "object" | "record" => json!({"type": "object"}),
-            "list" | "array" | "record_collection" => json!({"type": "array", "items": {}}),
-            _ => json!({}),
-        };
-        (input.name.clone(), schema)
-    });
-    let properties: Map<String, Value> = properties.collect();
-    let mut schema = json!({"type": "object", "properties": properties});
-    let required = inputs.iter().filter(|input| input.required);
-    let required: Vec<&str> = required.map(|input| input.name.as_str()).collect();
-    if !required.is_empty() {
-        schema["required"] = json!(required);
-    }
-    schema
+/// The type that either dialect gives an input.
+fn type_of<'f>(flow: &'f Flow, input: &str) -> Option<&'f str> {
+    let variables = flow.source.get("variables").and_then(Value::as_array);
+    let mut variables = variables.into_iter().flatten();
+    let variable = variables.find(|one| one["name"] == *input);
+    let declared = variable.or_else(|| flow.source.get("inputs")?.get(input));
+    declared?.get("type")?.as_str()
 }

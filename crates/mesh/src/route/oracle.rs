@@ -382,7 +382,6 @@ fn a_raw_body_is_not_read_and_headers_fill_their_fields() {
     headers.append("if-match", "\"2\"".parse().unwrap());
     let wire = route.encode(&vars, None, &headers, b"not json").unwrap();
     let expected = UpdateRecordRequest {
-        idempotency_key: String::new(),
         object: "lead".to_owned(),
         id: "r1".to_owned(),
         patch: "not json".into(),

@@ -4,6 +4,10 @@
 #[path = "../process/mod.rs"]
 mod process;
 
+#[path = "../ai/provider.rs"]
+#[expect(dead_code, reason = "streams use a part of it")]
+mod provider;
+
 mod client;
 mod gateway_start;
 mod keys;
@@ -12,6 +16,7 @@ mod postgres;
 mod replicas;
 mod revocation;
 mod rolling;
+mod streams;
 
 use std::path::{Path, PathBuf};
 

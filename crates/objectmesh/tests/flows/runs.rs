@@ -342,7 +342,6 @@ sizes!(
         let schema = &start["requestBody"]["content"]["application/json"]["schema"];
         assert_eq!(schema["required"], json!(["ticketId"]));
         assert_eq!(schema["properties"]["ticketId"]["type"], "string");
-        assert!(of_agent["/api/v1/flows/triage/runs/{runId}"].is_object());
         assert!(of_admin["/api/v1/flows/announce/start"].is_object());
         for flow in ["announce", "announce_freely", "obsolete", "circular"] {
             let path = format!("/api/v1/flows/{flow}/start");

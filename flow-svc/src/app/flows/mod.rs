@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 
 pub(crate) use driver::spawn as spawn_tasks;
 pub(crate) use show::{cancel, get, list, shown_to};
-pub(crate) use start::{How, start};
+pub(crate) use start::{How, may_start, start};
 
 /// The runs that this process drives.
 pub(crate) struct Flows {

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
-use mesh::{Ctx, Error, Result, clock, db::DbError, delegation::Beginning, error::Reason};
+use mesh::{
+    Ctx, Error, Result, clock, db::DbError, delegation::Beginning, error::Reason,
+    identity::Identity,
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
@@ -53,7 +56,7 @@ pub(crate) async fn start(
     let flow = catalog.flows.get(flow).ok_or_else(|| unknown(flow))?;
     let identity = ctx.identity()?;
     if how.trigger == "api" {
-        may_start(ctx, flow)?;
+        may_start(identity, flow)?;
     }
     if let Some(why) = &flow.disabled {
         let message = format!("The flow `{}` cannot be started: {why}", flow.name);
@@ -99,8 +102,10 @@ pub(crate) async fn start(
 }
 
 /// Whether the caller may start a flow by its route (architecture.md §10).
-fn may_start(ctx: &Ctx, flow: &Flow) -> Result<()> {
-    let identity = ctx.identity()?;
+///
+/// # Errors
+/// PERMISSION_DENIED.
+pub(crate) fn may_start(identity: &Identity, flow: &Flow) -> Result<()> {
     let missing = flow.required_permissions.iter();
     if let Some(missing) = missing.clone().find(|key| !identity.has_permission(key)) {
         let message = format!("Starting the flow `{}` needs `{missing}`", flow.name);

@@ -16,8 +16,6 @@ pub(crate) use trigger::{Event, Trigger};
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub(crate) name: String,
-    pub(crate) label: String,
-    pub(crate) description: String,
     pub(crate) version: i64,
     /// `sha256:…` of the item it was compiled from.
     pub(crate) hash: String,
@@ -73,8 +71,6 @@ impl RunAs {
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) name: String,
-    /// As it was written.
-    pub(crate) input_type: String,
     pub(crate) required: bool,
 }
 

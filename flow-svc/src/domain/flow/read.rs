@@ -49,8 +49,6 @@ pub(crate) fn compile(name: &str, hash: &str, source: &Value) -> Flow {
     let place = |id: &str| graph.nodes.iter().position(|node| node.id == id);
     Flow {
         name: name.to_owned(),
-        label: text("label").unwrap_or(name).to_owned(),
-        description: text("description").unwrap_or_default().to_owned(),
         version: item.get("version").and_then(Value::as_i64).unwrap_or(1),
         hash: hash.to_owned(),
         source: source.clone(),
@@ -89,7 +87,6 @@ fn variables(item: &Map<String, Value>) -> (Vec<Input>, Vec<String>, Map<String,
         if is(variable, "isInput") {
             inputs.push(Input {
                 name: name.to_owned(),
-                input_type: input_type(variable),
                 required: is(variable, "required"),
             });
         }
@@ -104,7 +101,6 @@ fn variables(item: &Map<String, Value>) -> (Vec<Input>, Vec<String>, Map<String,
     for (name, input) in declared.into_iter().flatten() {
         inputs.push(Input {
             name: name.clone(),
-            input_type: input_type(input),
             required: is(input, "required"),
         });
         if let Some(value) = default(input) {
@@ -116,11 +112,6 @@ fn variables(item: &Map<String, Value>) -> (Vec<Input>, Vec<String>, Map<String,
         other => outputs.extend(texts(other)),
     }
     (inputs, outputs, defaults)
-}
-
-fn input_type(value: &Value) -> String {
-    let written = value.get("type").and_then(Value::as_str);
-    written.unwrap_or_default().to_owned()
 }
 
 fn on_failure(handling: &Map<String, Value>) -> OnFailure {
