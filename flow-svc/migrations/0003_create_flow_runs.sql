@@ -17,7 +17,8 @@ CREATE TABLE flow_driver (
 -- Runs. `fence` rises with each change of driver: a write to the journal under another number
 -- changes nothing. `trail` is the request id of all that the run does, known to nobody outside, so
 -- that changes tell which run made them; `depth` counts the runs that led here. `claims` counts the
--- drivers since the last step that ended.
+-- drivers since the last step that ended. `start_key` is the Idempotency-Key of the start, and
+-- `start_principal` whose key it is.
 CREATE TABLE flow_run (
     id TEXT PRIMARY KEY,
     flow TEXT NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE flow_run (
     driver TEXT,
     fence BIGINT NOT NULL,
     claims BIGINT NOT NULL,
+    start_principal TEXT,
     start_key TEXT,
     start_hash TEXT,
     output TEXT,
@@ -48,7 +50,7 @@ CREATE TABLE flow_run (
     ended_at_ms BIGINT
 );
 CREATE UNIQUE INDEX flow_run_trail ON flow_run (trail);
-CREATE UNIQUE INDEX flow_run_start_key ON flow_run (user_id, start_key);
+CREATE UNIQUE INDEX flow_run_start_key ON flow_run (start_principal, start_key);
 CREATE INDEX flow_run_flow ON flow_run (flow, id);
 CREATE INDEX flow_run_open ON flow_run (next_at_ms) WHERE status IN ('pending', 'running', 'retrying');
 

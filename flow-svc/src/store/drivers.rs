@@ -17,10 +17,16 @@ pub(crate) async fn extend(db: &Db, driver: &str, term_ms: i64) -> Result<(), Db
          ON CONFLICT (id) DO UPDATE SET until_ms = excluded.until_ms"
     ));
     db.execute(statement.bind(driver).bind(term_ms)).await?;
-    let gone = Statement::new(format!(
-        "DELETE FROM flow_driver WHERE until_ms < {now} - 3600000"
+    Ok(())
+}
+
+/// Forgets drivers that fell silent long ago.
+pub(crate) async fn forget_silent(db: &Db) -> Result<(), DbError> {
+    let statement = Statement::new(format!(
+        "DELETE FROM flow_driver WHERE until_ms < {} - 3600000",
+        now_ms(db)
     ));
-    db.execute(gone).await?;
+    db.execute(statement).await?;
     Ok(())
 }
 
@@ -28,12 +34,6 @@ pub(crate) async fn extend(db: &Db, driver: &str, term_ms: i64) -> Result<(), Db
 pub(crate) async fn leave(db: &Db, driver: &str) -> Result<(), DbError> {
     let statement = Statement::new("DELETE FROM flow_driver WHERE id = $1").bind(driver);
     db.execute(statement).await?;
-    Ok(())
-}
-
-/// Says that all drivers have ended.
-pub(crate) async fn leave_all(db: &Db) -> Result<(), DbError> {
-    db.execute("DELETE FROM flow_driver").await?;
     Ok(())
 }
 

@@ -76,3 +76,11 @@ pub(crate) async fn jump(
     })
     .await
 }
+
+/// Ends the lease of whoever followed before: on SQLite, where one process has the file, they have
+/// ended.
+pub(crate) async fn free(db: &Db, name: &str) -> Result<(), DbError> {
+    let statement = Statement::new("UPDATE om_lease SET until_ms = 0 WHERE name = $1");
+    db.execute(statement.bind(name)).await?;
+    Ok(())
+}

@@ -8,11 +8,11 @@ mod step;
 
 use mesh::db::Migration;
 
-pub(crate) use drivers::{claim, claimable, extend, leave, leave_all, superseded};
-pub(crate) use following::{follow_on, followed, jump};
+pub(crate) use drivers::{claim, claimable, extend, forget_silent, leave, superseded};
+pub(crate) use following::{follow_on, followed, free, jump};
 pub(crate) use run::{
-    NewRun, Run, Status, definition, depth_of, end, find, insert, list, repeat, started_by_key,
-    total,
+    NewRun, Run, StartKey, Status, definition, depth_of, end, find, insert, list, repeat,
+    started_by_key, total,
 };
 pub(crate) use step::{Step, begin, finish, steps};
 

@@ -87,8 +87,18 @@ pub(crate) struct NewRun {
     pub(crate) definition: String,
     /// Who drives it; nobody yet without one.
     pub(crate) driver: Option<String>,
-    /// Key under which it was started, and the hash of what was asked.
-    pub(crate) key: Option<(String, String)>,
+    /// The key under which it was started.
+    pub(crate) key: Option<StartKey>,
+}
+
+/// The Idempotency-Key of a start.
+#[derive(Clone, Debug)]
+pub(crate) struct StartKey {
+    /// Whose key it is.
+    pub(crate) principal: String,
+    pub(crate) key: String,
+    /// Of what was asked.
+    pub(crate) hash: String,
 }
 
 /// The columns that [`read`] reads, in its order.
@@ -144,13 +154,14 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewRun) -> Result<bool, DbError> {
     .bind(&run.flow)
     .bind(&new.definition);
     tx.execute(definition).await?;
-    let (key, hash) = new.key.clone().unzip();
+    let key = new.key.as_ref();
     let statement = Statement::new(
         "INSERT INTO flow_run (id, flow, definition_hash, flow_version, status, run_as, \
          trigger_type, user_id, object_name, record_id, beginning, input, context, warnings, depth, \
-         trail, attempt, fence, claims, started_at_ms, next_at_ms, driver, start_key, start_hash) \
+         trail, attempt, fence, claims, started_at_ms, next_at_ms, driver, start_principal, start_key, \
+         start_hash) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-         $19, $20, $20, $21, $22, $23) ON CONFLICT (user_id, start_key) DO NOTHING",
+         $19, $20, $20, $21, $22, $23, $24) ON CONFLICT (start_principal, start_key) DO NOTHING",
     )
     .bind(&run.id)
     .bind(&run.flow)
@@ -173,24 +184,25 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewRun) -> Result<bool, DbError> {
     .bind(run.claims)
     .bind(run.started_at_ms)
     .bind(new.driver.clone())
-    .bind(key)
-    .bind(hash);
+    .bind(key.map(|key| key.principal.clone()))
+    .bind(key.map(|key| key.key.clone()))
+    .bind(key.map(|key| key.hash.clone()));
     Ok(tx.execute(statement).await? > 0)
 }
 
-/// The run that this user started with this key, no earlier than `since_ms`, and the hash of what
-/// was asked. An older one gives the key up.
+/// The run that was started with this key, no earlier than `since_ms`, and the hash of what was
+/// asked. An older one gives the key up.
 pub(crate) async fn started_by_key(
     db: &Db,
-    user_id: &str,
-    key: &str,
+    key: &StartKey,
     since_ms: i64,
 ) -> Result<Option<(String, String)>, DbError> {
     let select = Statement::new(
-        "SELECT id, start_hash, started_at_ms FROM flow_run WHERE user_id = $1 AND start_key = $2",
+        "SELECT id, start_hash, started_at_ms FROM flow_run WHERE start_principal = $1 \
+         AND start_key = $2",
     )
-    .bind(user_id)
-    .bind(key);
+    .bind(&key.principal)
+    .bind(&key.key);
     let found = db
         .query_opt(select, |row| {
             let hash = row.text(1)?.unwrap_or_default();

@@ -118,3 +118,78 @@ sizes!(a_step_invokes_an_action, |mesh: TestMesh| async move {
     let path = format!("/data/ticket/{}", ticket["id"].as_str().unwrap());
     assert_eq!(mesh.get(&agent, &path).await.ok(200)["status"], "closed");
 });
+
+sizes!(
+    a_run_goes_on_after_a_failure_as_it_says,
+    |mesh: TestMesh| async move {
+        let (_, tasker) = mesh.user("tom", "tasker").await;
+        let run = start(&mesh, &tasker, "continues", json!({})).await;
+        assert_eq!(
+            steps(&run),
+            ["start success", "bad failure", "after success"]
+        );
+        assert_eq!(
+            (&run["status"], &run["output"]["said"]),
+            (&json!("completed"), &json!("bad failed"))
+        );
+        let run = start(&mesh, &tasker, "falls_back", json!({})).await;
+        assert_eq!(
+            steps(&run),
+            ["start success", "bad failure", "sorry success"]
+        );
+        assert_eq!(
+            (&run["status"], &run["output"]["said"]),
+            (&json!("completed"), &json!("sorry"))
+        );
+    }
+);
+
+sizes!(
+    a_step_ends_in_time_and_subflows_somewhere,
+    |mesh: TestMesh| async move {
+        let (_, tasker) = mesh.user("tom", "tasker").await;
+        let run = start(&mesh, &tasker, "too_slow", json!({})).await;
+        assert_eq!(
+            (&run["status"], &run["error"]["code"]),
+            (&json!("failed"), &json!("TIMEOUT")),
+            "{run:#}"
+        );
+        let run = start(&mesh, &tasker, "endless", json!({})).await;
+        assert_eq!(run["error"]["code"], "EXECUTION_ERROR", "{run:#}");
+        assert_eq!(steps(&run), ["start success", "again failure"]);
+    }
+);
+
+sizes!(
+    lists_of_steps_loop_and_branch,
+    |mesh: TestMesh| async move {
+        let (_, planner) = mesh.user("pia", "planner").await;
+        let input = json!({"tag": "S", "names": ["x", "y"]});
+        let run = start(&mesh, &planner, "listed_loops", input).await;
+        assert_eq!(run["status"], "completed", "{run:#}");
+        assert_eq!(run["output"], json!({"wiped": 1}));
+        for (name, count) in [("S x", 1), ("S y", 1), ("S right", 1), ("S left", 0)] {
+            assert_eq!(
+                records(&mesh, "task", "name", name).await.len(),
+                count,
+                "{name}"
+            );
+        }
+    }
+);
+
+sizes!(
+    branches_join_as_often_as_they_part,
+    |mesh: TestMesh| async move {
+        let (_, tasker) = mesh.user("tom", "tasker").await;
+        let run = start(&mesh, &tasker, "several_ways", json!({"n": 2})).await;
+        assert_eq!(run["status"], "completed", "{run:#}");
+        // For 2 both conditions hold, for 1 the first one, for 0 none.
+        assert_eq!(run["output"]["way"], "abac", "{run:#}");
+        let joined = steps(&run)
+            .iter()
+            .filter(|step| *step == "join success")
+            .count();
+        assert_eq!(joined, 3);
+    }
+);

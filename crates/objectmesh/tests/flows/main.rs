@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod example;
 mod graph;
 mod restart;
 mod runs;

@@ -234,3 +234,55 @@ async fn another_replica_goes_on_with_a_run() {
     mesh.check(&paths[0], "first").await;
     mesh.check(&paths[1], "second").await;
 }
+
+/// Changes that are made while flow-svc is away, and while it is killed again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_change_starts_its_flow_once_whatever_is_killed() {
+    const CHANGES: usize = 40;
+    let mut mesh = Mesh::start(1, false).await;
+    let followed = async |mesh: &Mesh, name: &str| -> usize {
+        let query = json!({"where": {"name": {"$startsWith": name}}, "limit": 200});
+        let (status, found) = mesh.post("/data/task/query", &query).await;
+        assert_eq!(status, 200, "{found:#}");
+        found["items"].as_array().map_or(0, Vec::len)
+    };
+    // Somebody follows once something has started.
+    let mut number = 0;
+    while followed(&mesh, "followed watched probe").await == 0 {
+        assert!(mesh.began.elapsed() < LIMIT, "nobody follows");
+        number += 1;
+        let probe = json!({"name": format!("watched probe {number}"), "done": true});
+        mesh.post("/data/task", &probe).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for number in 0..CHANGES {
+        let task = json!({"name": format!("watched {number:02}"), "done": true});
+        let (status, made) = mesh.post("/data/task", &task).await;
+        assert_eq!(status, 201, "{made:#}");
+        if number % 10 == 3 {
+            mesh.cluster.node(Service::Flow, 0).kill();
+        }
+        if number % 10 == 6 {
+            mesh.cluster.node(Service::Flow, 0).start();
+        }
+    }
+    mesh.cluster.node(Service::Flow, 0).ready().await;
+    for number in 0..CHANGES {
+        let name = format!("followed watched {number:02}");
+        while followed(&mesh, &name).await == 0 {
+            assert!(mesh.began.elapsed() < LIMIT, "no {name}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    // A last one: what would come twice has come by then.
+    let last = json!({"name": "watched last", "done": true});
+    mesh.post("/data/task", &last).await;
+    while followed(&mesh, "followed watched last").await == 0 {
+        assert!(mesh.began.elapsed() < LIMIT, "not the last");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for number in 0..CHANGES {
+        let name = format!("followed watched {number:02}");
+        assert_eq!(followed(&mesh, &name).await, 1, "{name}");
+    }
+}

@@ -10,10 +10,13 @@ use crate::{
     support::{TestMesh, with_token},
 };
 
+/// What the flow `triage` notes when Ann starts it.
+const NOTE: &str = "Leaking roof by ann@example.com";
+
 async fn ticket(mesh: &TestMesh, priority: i64) -> String {
     let body = json!({"subject": "Leaking roof", "priority": priority});
     let made = mesh.post(&mesh.admin, "/data/ticket", body).await.ok(201);
-    made["id"].as_str().unwrap().to_owned()
+    made["id"].as_str().expect("an id").to_owned()
 }
 
 sizes!(
@@ -45,9 +48,8 @@ sizes!(
         assert!(run["durationMs"].is_i64() && run["completedAt"].is_string());
         assert_eq!(run["steps"][1]["output"]["id"], ticket.as_str());
         assert_eq!(run["steps"][1]["label"], "Load");
-        let notes = records(&mesh, "customer", "city", "triage").await;
+        let notes = records(&mesh, "announcement", "title", NOTE).await;
         assert_eq!(notes.len(), 1);
-        assert_eq!(notes[0]["name"], "Leaking roof by ann@example.com");
         assert_eq!(notes[0]["created_by"], id.as_str());
         assert_eq!(run["output"], json!({"done": true, "note": notes[0]["id"]}));
         let read = mesh
@@ -128,7 +130,11 @@ sizes!(
             .await
             .ok(200);
         assert_ne!(read["urgent"], true);
-        assert_eq!(records(&mesh, "customer", "city", "triage").await.len(), 0);
+        let note = NOTE.replace("ann@", "vera@");
+        assert_eq!(
+            records(&mesh, "announcement", "title", &note).await.len(),
+            0
+        );
     }
 );
 
@@ -287,3 +293,59 @@ sizes!(a_disabled_users_run_fails, |mesh: TestMesh| async move {
     })
     .await;
 });
+
+sizes!(
+    a_run_goes_on_when_its_caller_leaves,
+    |mesh: TestMesh| async move {
+        let (_, tasker) = mesh.user("tom", "tasker").await;
+        let numbers: Vec<u32> = (0..20).collect();
+        let request = reqwest::Client::new()
+            .post(mesh.url("/flows/many_tasks/start"))
+            .bearer_auth(&tasker)
+            .json(&json!({"tag": "left", "numbers": numbers}))
+            .timeout(std::time::Duration::from_millis(150));
+        assert!(
+            request.send().await.is_err(),
+            "it answered before the caller left"
+        );
+        eventually("the run ends", async || {
+            let runs = mesh.get(&tasker, "/flows/many_tasks/runs").await.ok(200);
+            runs["items"][0]["status"] == "completed"
+        })
+        .await;
+        assert_eq!(records(&mesh, "task", "name", "left 19").await.len(), 1);
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_ten_seconds() {
+    let mesh = TestMesh::start(crate::support::Size::Sqlite).await;
+    let began = std::time::Instant::now();
+    let run = mesh
+        .post(&mesh.admin, "/flows/keeps_failing/start", json!({}))
+        .await
+        .ok(202);
+    let waited = began.elapsed().as_secs_f64();
+    assert_eq!(run["status"], "retrying", "{run:#}");
+    assert!((9.5..12.0).contains(&waited), "{waited}");
+}
+
+sizes!(
+    flows_are_described_to_who_may_start_them,
+    |mesh: TestMesh| async move {
+        let (_, agent) = mesh.user("ann", "agent").await;
+        let paths = |document: Value| document["paths"].clone();
+        let of_admin = paths(mesh.get(&mesh.admin, "/openapi.json").await.ok(200));
+        let of_agent = paths(mesh.get(&agent, "/openapi.json").await.ok(200));
+        let start = &of_agent["/api/v1/flows/triage/start"]["post"];
+        assert_eq!(start["summary"], "Triage a ticket", "{start:#}");
+        let schema = &start["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(schema["required"], json!(["ticketId"]));
+        assert_eq!(schema["properties"]["ticketId"]["type"], "string");
+        assert!(of_admin["/api/v1/flows/announce/start"].is_object());
+        for flow in ["announce", "announce_freely", "obsolete", "circular"] {
+            let path = format!("/api/v1/flows/{flow}/start");
+            assert_eq!(of_agent[&path], Value::Null, "{flow}");
+        }
+    }
+);

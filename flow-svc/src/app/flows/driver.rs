@@ -86,11 +86,14 @@ async fn beat(app: Weak<App>) {
 /// Says that this driver lives, lets go of runs that are others' by now, and claims what is free.
 async fn look(app: &Arc<App>, is_first: bool) -> Result<()> {
     let (db, flows) = (&app.db, &app.flows);
-    if is_first && db.dialect() == Dialect::Sqlite {
-        // One process has the file, so those that drove before have ended.
-        store::leave_all(db).await?;
+    // On SQLite one process has the file: those that drove before have ended, and nobody else asks
+    // whether this one lives.
+    if db.dialect() == Dialect::Postgres {
+        if is_first {
+            store::forget_silent(db).await?;
+        }
+        store::extend(db, &flows.driver, TERM_MS).await?;
     }
-    store::extend(db, &flows.driver, TERM_MS).await?;
     let active = flows.ids();
     if !active.is_empty() {
         for lost in store::superseded(db, &flows.driver, active).await? {

@@ -78,29 +78,29 @@ impl Interpreter {
             for start in graph.starts.iter().rev() {
                 pending.push((*start, path(seed, &graph.nodes[*start].id)));
             }
-            // How many branches have come to a node that waits for all.
-            let mut arrived: BTreeMap<usize, usize> = BTreeMap::new();
+            // How many branches have come to a node that waits for all, and the paths they came on.
+            let mut arrived: BTreeMap<usize, (usize, String)> = BTreeMap::new();
             loop {
                 let (node, at) = match pending.pop() {
                     Some((node, at)) => {
                         let expected = graph.arriving(node);
                         if graph.nodes[node].kind == Kind::Join && expected > 1 {
-                            let here = arrived.entry(node).or_default();
-                            *here += 1;
-                            if *here < expected {
+                            let (count, way) = arrived.entry(node).or_default();
+                            *count += 1;
+                            *way = path(way, &at);
+                            if *count < expected {
                                 continue;
                             }
+                            let way = std::mem::take(way);
                             arrived.remove(&node);
-                            (node, path(seed, &format!("join/{}", graph.nodes[node].id)))
+                            (node, way)
                         } else {
                             (node, at)
                         }
                     }
                     // Its other branches were never taken.
                     None => match arrived.pop_first() {
-                        Some((node, _)) => {
-                            (node, path(seed, &format!("join/{}", graph.nodes[node].id)))
-                        }
+                        Some((node, (_, way))) => (node, way),
                         None => return Ok(()),
                     },
                 };

@@ -15,7 +15,7 @@ use super::{driver, triggers::DEPTH_MAX, who::Who};
 use crate::{
     app::App,
     domain::flow::{Flow, RunAs},
-    store::{self, NewRun, Run, Status},
+    store::{self, NewRun, Run, StartKey, Status},
 };
 
 /// How long a key of a start is kept, in milliseconds.
@@ -81,7 +81,7 @@ pub(crate) async fn start(
         .as_ref()
         .map(|beginning| beginning.user_id.clone());
     let new = NewRun {
-        key: key(how.key, hash)?,
+        key: start_key(&identity.subject, how.key, hash)?,
         ..new_run(
             flow,
             New {
@@ -165,10 +165,14 @@ fn request_hash(flow: &str, input: &Map<String, Value>) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn key(key: &str, hash: String) -> Result<Option<(String, String)>> {
+fn start_key(principal: &str, key: &str, hash: String) -> Result<Option<StartKey>> {
     match key.chars().count() {
         0 => Ok(None),
-        1..=KEY_MAX => Ok(Some((key.to_owned(), hash))),
+        1..=KEY_MAX => Ok(Some(StartKey {
+            principal: principal.to_owned(),
+            key: key.to_owned(),
+            hash,
+        })),
         _ => {
             let message = format!("The Idempotency-Key has more than {KEY_MAX} characters");
             let error = Error::validation("INVALID_REQUEST", message);
@@ -265,12 +269,12 @@ async fn keep(app: &Arc<App>, mut new: NewRun, ctx: &Ctx) -> Result<Run> {
 
 /// The run that the key of this one has started before.
 async fn by_key(app: &App, new: &NewRun) -> Result<Option<Run>> {
-    let (Some((key, hash)), Some(user_id)) = (&new.key, &new.run.user_id) else {
+    let Some(key) = &new.key else {
         return Ok(None);
     };
     let since_ms = new.run.started_at_ms - KEY_KEPT_MS;
-    match store::started_by_key(&app.db, user_id, key, since_ms).await? {
-        Some((_, first)) if first != *hash => Err(Error::new(
+    match store::started_by_key(&app.db, key, since_ms).await? {
+        Some((_, first)) if first != key.hash => Err(Error::new(
             Reason::IdempotencyKeyReused,
             "The Idempotency-Key was used before with another flow or input",
         )

@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use mesh::{
     Error, Result, clock,
-    db::lease::{Held, Lease},
+    db::{
+        Dialect,
+        lease::{Held, Lease},
+    },
     delegation::Beginning,
     identity::Purpose,
 };
@@ -30,6 +33,8 @@ use crate::{
 const NAME: &str = "flow triggers";
 /// The process that follows is replaced when it is silent for so long.
 const TERM: Duration = Duration::from_secs(2);
+/// The same on SQLite, where no other process is there to replace it.
+const TERM_ALONE: Duration = Duration::from_secs(60);
 /// data-svc says something every five seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// How long opening the stream may take.
@@ -46,8 +51,14 @@ const NOTHING: &str = "-";
 /// Starts the task; it ends with the node.
 pub(super) fn spawn(app: &Arc<App>) {
     let (weak, stop) = (Arc::downgrade(app), app.tasks.stop_token());
-    let lease = Lease::new(app.db.clone(), NAME, TERM);
+    let db = app.db.clone();
     app.tasks.spawn(async move {
+        let is_alone = db.dialect() == Dialect::Sqlite;
+        if is_alone && let Err(error) = store::free(&db, NAME).await {
+            tracing::debug!(%error, "the last lease of the triggers has to run out");
+        }
+        let term = if is_alone { TERM_ALONE } else { TERM };
+        let lease = Lease::new(db, NAME, term);
         lease
             .keep(&stop, |held| {
                 let weak = weak.clone();

@@ -21,10 +21,12 @@ use crate::app::{
 
 /// One call of a step at most.
 const CALL_MAX: Duration = Duration::from_secs(10);
-/// For so long a step tries to reach a service that does not answer.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Tokens that are asked for because one was refused.
-const TOKENS_MAX: u32 = 3;
+/// For so long a step tries to reach a service that is away.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// For so long it tries what takes too long, or what others change at the same time.
+const PATIENCE_BUSY: Duration = Duration::from_secs(60);
+/// For so long it asks for tokens that are refused: a change of rights is known everywhere by then.
+const PATIENCE_TOKEN: Duration = Duration::from_secs(10);
 /// Pauses between two attempts: from, to.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -107,9 +109,8 @@ impl Who {
     where
         F: Future<Output = Result<T>> + Send,
     {
-        let until = Instant::now() + PATIENCE;
+        let began = Instant::now();
         let mut pause = PAUSE.0;
-        let mut refused = 0;
         loop {
             let (error, is_theirs) = match self.ctx(CALL_MAX).await {
                 Ok(ctx) => match work(ctx).await {
@@ -118,13 +119,12 @@ impl Who {
                 },
                 Err(error) => (error, true),
             };
-            let is_overtaken = error.reason() == Reason::Unauthenticated && !is_theirs;
-            if is_overtaken && refused < TOKENS_MAX {
-                refused += 1;
+            // A change of rights overtook the token: another one is asked for, until all nodes have
+            // heard of the change.
+            if error.reason() == Reason::Unauthenticated {
                 self.forget_token().await;
-                continue;
             }
-            if !passes(&error) || Instant::now() + pause > until {
+            if began.elapsed() + pause > patience(&error) {
                 let fault = match is_theirs {
                     true => Fault::ended(&error),
                     false => Fault::refused(&error),
@@ -149,7 +149,8 @@ impl Who {
     where
         F: Future<Output = Result<T>> + Send,
     {
-        let mut refused = 0;
+        let began = Instant::now();
+        let mut pause = PAUSE.0;
         loop {
             let ready = self.act(|ctx| async move { Ok(ctx) }).await?;
             let ctx = Ctx {
@@ -158,9 +159,13 @@ impl Who {
             };
             match work(ctx).await {
                 Ok(done) => return Ok(done),
-                Err(error) if error.reason() == Reason::Unauthenticated && refused < TOKENS_MAX => {
-                    refused += 1;
+                Err(error)
+                    if error.reason() == Reason::Unauthenticated
+                        && began.elapsed() + pause < PATIENCE_TOKEN =>
+                {
                     self.forget_token().await;
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
                 }
                 Err(error) => return Err(Fault::refused(&error).into()),
             }
@@ -188,12 +193,14 @@ impl Who {
     }
 }
 
-/// Whether it may be otherwise in a moment.
-fn passes(error: &Error) -> bool {
-    matches!(
-        error.reason(),
-        Reason::ServiceUnavailable | Reason::Timeout | Reason::ConcurrentUpdate
-    )
+/// For how long it is worth while to try again.
+fn patience(error: &Error) -> Duration {
+    match error.reason() {
+        Reason::ServiceUnavailable => PATIENCE,
+        Reason::Timeout | Reason::ConcurrentUpdate => PATIENCE_BUSY,
+        Reason::Unauthenticated => PATIENCE_TOKEN,
+        _ => Duration::ZERO,
+    }
 }
 
 fn task(run_id: &str) -> Task {

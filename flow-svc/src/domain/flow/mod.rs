@@ -260,3 +260,6 @@ impl Condition {
         holds.map_err(|error| format!("`{}`: {error}", program.source()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! What becomes of flows as they are written.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn of(source: &Value) -> Flow {
+    compile("sample", "hash", source)
+}
+
+fn names(graph: &Graph) -> Vec<String> {
+    let name = |node: usize| graph.nodes[node].id.as_str();
+    let edges = graph.edges.iter();
+    edges
+        .map(|edge| format!("{}>{}", name(edge.source), name(edge.target)))
+        .collect()
+}
+
+#[test]
+fn a_list_of_steps_is_a_graph() {
+    let flow = of(&json!({"steps": [
+        {"name": "a", "type": "query", "object": "task"},
+        {"name": "b", "type": "condition", "when": "a.done",
+            "then": [{"name": "c", "type": "end"}, {"name": "d", "type": "end"}],
+            "else": [{"name": "e", "type": "end"}]},
+        {"name": "f", "type": "condition", "when": "true", "then": [{"name": "g", "type": "end"}]},
+        {"name": "h", "type": "end"},
+    ]}));
+    assert_eq!(flow.disabled, None);
+    let expected = [
+        "a>b", "b>c", "c>d", "b>e", "d>f", "e>f", "f>g", "g>h", "f>h",
+    ];
+    assert_eq!(names(&flow.graph), expected);
+    let labels: Vec<_> = flow
+        .graph
+        .edges
+        .iter()
+        .map(|edge| edge.label.as_deref())
+        .collect();
+    let (then, or) = (Some("then"), Some("default"));
+    assert_eq!(labels, [None, then, None, or, None, None, then, None, or]);
+}
+
+#[test]
+fn circles_and_loose_ends_keep_a_flow_from_starting() {
+    let nodes = json!([{"id": "a", "type": "start"}, {"id": "b"}, {"id": "c"}]);
+    let with = |edges: Value| of(&json!({"nodes": nodes, "edges": edges})).disabled;
+    let edge = |source: &str, target: &str, kind: &str| json!({"source": source, "target": target, "type": kind});
+    let way = || vec![edge("a", "b", "default"), edge("b", "c", "default")];
+    assert_eq!(with(json!(way())), None);
+    let back = |kind: &str| [way(), vec![edge("c", "b", kind)]].concat();
+    assert_eq!(with(json!(back("back"))), None);
+    assert!(with(json!(back("default"))).is_some_and(|why| why.contains("circle at `b`")));
+    assert!(with(json!([edge("a", "x", "default")])).is_some_and(|why| why.contains("`x`")));
+    assert!(of(&json!({})).disabled.is_some());
+    assert!(
+        of(&json!({"status": "obsolete", "nodes": nodes}))
+            .disabled
+            .is_some()
+    );
+    for status in ["draft", "active"] {
+        assert_eq!(
+            of(&json!({"status": status, "nodes": nodes})).disabled,
+            None
+        );
+    }
+}
+
+#[test]
+fn a_loop_without_a_body_runs_what_follows_up_to_the_end() {
+    let flow = of(&json!({
+        "nodes": [
+            {"id": "start", "type": "start"}, {"id": "each", "type": "loop"},
+            {"id": "a", "type": "assignment"}, {"id": "inner", "type": "loop"},
+            {"id": "b", "type": "assignment"}, {"id": "end", "type": "end"},
+        ],
+        "edges": [
+            {"source": "start", "target": "each"}, {"source": "each", "target": "a"},
+            {"source": "a", "target": "inner"}, {"source": "inner", "target": "b"},
+            {"source": "b", "target": "end"},
+        ],
+    }));
+    assert_eq!(flow.disabled, None);
+    assert_eq!(names(&flow.graph), ["start>each", "each>end"]);
+    let body = &flow.graph.nodes[1].bodies[0];
+    assert_eq!(names(body), ["a>inner"]);
+    assert_eq!(body.starts, [0]);
+    assert_eq!(body.nodes[1].bodies[0].nodes[0].id, "b");
+}
+
+#[test]
+fn the_start_node_says_what_triggers_it() {
+    let with =
+        |config: Value| of(&json!({"nodes": [{"id": "s", "type": "start", "config": config}]}));
+    let flow = with(json!({"objectName": "task", "triggerType": "record-after-write"}));
+    assert_eq!(flow.triggers[0].events, [Event::Create, Event::Update]);
+    let both = json!(["record-after-insert", "record-after-delete"]);
+    let flow = with(json!({"objectName": "task", "triggerType": both}));
+    assert_eq!(flow.triggers[0].events, [Event::Create, Event::Delete]);
+    let flow = with(json!({"objectName": "task", "triggerType": "record-before-update"}));
+    assert_eq!((flow.triggers.len(), flow.warnings.len()), (0, 1));
+    let wrong =
+        json!({"objectName": "task", "triggerType": "record-after-update", "condition": "(("});
+    let flow = with(wrong);
+    assert_eq!((flow.triggers.len(), flow.warnings.len()), (0, 1));
+    let listed =
+        json!({"steps": [{"type": "end"}], "trigger": {"object": "task", "when": "after_update"}});
+    assert_eq!(of(&listed).triggers[0].events, [Event::Update]);
+}
+
+#[test]
+fn nothing_that_is_written_panics() {
+    let odd = [
+        json!(null),
+        json!(1),
+        json!("x"),
+        json!([]),
+        json!([1, "x", null]),
+        json!({}),
+        json!({"id": 1}),
+        json!([{"id": "a", "type": "loop", "config": {"body": [1]}}]),
+        json!([{"id": "a"}, {"id": "a"}]),
+        json!([[[]]]),
+        json!(-1),
+        json!(1e300),
+        json!(true),
+    ];
+    let keys = [
+        "nodes",
+        "edges",
+        "steps",
+        "variables",
+        "inputs",
+        "outputs",
+        "errorHandling",
+        "trigger",
+        "schedule",
+        "status",
+        "version",
+        "runAs",
+        "requiredPermissions",
+    ];
+    let sound = json!({
+        "nodes": [{"id": "a", "type": "start", "config": {"triggerType": "record-after-update"}},
+            {"id": "l", "type": "loop"}, {"id": "l2", "type": "loop"}],
+        "edges": [{"source": "a", "target": "l"}, {"source": "l", "target": "l2"},
+            {"source": "l2", "target": "l", "type": "back"}],
+    });
+    for key in keys {
+        for value in &odd {
+            let mut source = sound.clone();
+            source[key] = value.clone();
+            let _flow = of(&source);
+            let mut step = json!({"type": "foreach", "do": [{"type": "condition"}]});
+            step[key] = value.clone();
+            let _flow = of(&json!({"steps": [step, value]}));
+        }
+    }
+    // As deep as it gets.
+    let mut body = json!({"nodes": [{"id": "a"}]});
+    for _ in 0..100 {
+        body = json!({"nodes": [{"id": "a", "type": "loop", "config": {"body": body}}]});
+    }
+    assert!(of(&body).disabled.is_some_and(|why| why.contains("deep")));
+}
+
+#[test]
+fn pauses_grow_to_their_limit() {
+    let flow = of(
+        &json!({"errorHandling": {"strategy": "retry", "maxRetries": 3,
+        "retryDelayMs": 100, "backoffMultiplier": 3, "maxRetryDelayMs": 500}}),
+    );
+    let OnFailure::Retry(backoff) = flow.on_failure else {
+        panic!("no retries");
+    };
+    let pauses: Vec<i64> = (1..=3).map(|attempt| backoff.pause_ms(attempt)).collect();
+    assert_eq!(pauses, [100, 300, 500]);
+}
