@@ -1,5 +1,6 @@
 //! What ai-svc does, beside how it is called.
 
+mod answer;
 mod complete;
 mod conversations;
 mod turn;
@@ -18,8 +19,9 @@ use mesh::{
 };
 use tokio::time::sleep;
 
+pub(crate) use answer::Answer;
 pub(crate) use conversations::{Page, Wanted, cursor, page_size};
-pub(crate) use turn::{Answer, Turn};
+pub(crate) use turn::Turn;
 
 use crate::{
     agent::Run,

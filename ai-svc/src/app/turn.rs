@@ -12,15 +12,14 @@ use mesh::{
 };
 use serde_json::{Value, json};
 
-use super::App;
+use super::{Answer, App};
 use crate::{
     agent::{self, Progress, Run, Sink},
     domain::{
         input::{Settings, ToolChoice},
         message::{self, Message, Role, wrong},
-        usage::Usage,
     },
-    store::{Conversation, Stored, moment},
+    store::{Conversation, Stored},
     tools::{self, Tool},
 };
 
@@ -63,67 +62,6 @@ impl Drop for RunLease {
                 tracing::debug!(%error, "the lease of a conversation was not released");
             }
         });
-    }
-}
-
-/// What came of a turn.
-pub(crate) struct Answer {
-    /// The text.
-    pub(crate) content: String,
-    /// The model, by id.
-    pub(crate) model: String,
-    /// What was used.
-    pub(crate) usage: Usage,
-    /// The calls of tools, with their outputs.
-    pub(crate) calls: Vec<Value>,
-    /// What waits for a person.
-    pub(crate) pending: Vec<Value>,
-    /// The conversation that keeps it.
-    pub(crate) conversation: Option<Conversation>,
-    /// Why the model ended.
-    pub(crate) finish: &'static str,
-    /// What was said in this turn, the user's message first.
-    pub(crate) messages: Vec<Stored>,
-}
-
-impl Answer {
-    /// As `POST /ai/chat` answers it.
-    pub(crate) fn of_chat(&self) -> Value {
-        let mut shown = json!({
-            "content": self.content,
-            "model": self.model,
-            "role": "assistant",
-            "usage": self.usage.to_json(),
-            "toolCalls": self.calls,
-            "pendingActions": self.pending,
-            "finishReason": self.finish,
-        });
-        if let Some(conversation) = &self.conversation {
-            shown["conversationId"] = json!(conversation.id);
-        }
-        shown
-    }
-
-    /// As `POST /ai/conversations/:id/messages` answers it.
-    pub(crate) fn of_conversation(&self) -> Value {
-        let said = self.messages.iter().rev();
-        let mut said = said.filter(|stored| stored.message.role == Role::Assistant);
-        let conversation = self.conversation.as_ref().map(|conversation| {
-            json!({
-                "id": conversation.id,
-                "title": conversation.title,
-                "updatedAt": moment(conversation.updated_at),
-            })
-        });
-        json!({
-            "message": said.next().map(Stored::to_json),
-            "messages": self.messages.iter().map(Stored::to_json).collect::<Vec<_>>(),
-            "usage": self.usage.to_json(),
-            "toolCalls": self.calls,
-            "pendingActions": self.pending,
-            "finishReason": self.finish,
-            "conversation": conversation,
-        })
     }
 }
 
@@ -170,7 +108,7 @@ impl App {
         };
         let tools = match settings.tools {
             ToolChoice::None => Vec::new(),
-            ToolChoice::All | ToolChoice::Named(_) => offered.all(&self.services, &ctx).await?,
+            ToolChoice::All | ToolChoice::Named(_) => self.offered(&offered, &ctx).await?,
         };
         let tools = chosen(&tools, &agent.tools, &settings.tools)?;
         ctx.deadline = ctx.deadline.checked_sub(MARGIN).unwrap_or(ctx.deadline);
@@ -218,6 +156,24 @@ impl App {
             ctx,
         };
         Ok(Turn { run, kept })
+    }
+
+    /// All tools that the caller may use. A caller that came with a token of the moment before their
+    /// rights changed is looked at with a fresh one.
+    async fn offered(&self, offered: &tools::Offered<'_>, ctx: &Ctx) -> Result<Vec<Tool>> {
+        match offered.all(&self.services, ctx).await {
+            Err(error) if error.reason() == Reason::Unauthenticated => {
+                let task = Task {
+                    run_id: ctx.request_id.to_string(),
+                    reason: "chat".to_owned(),
+                    while_waiting: true,
+                };
+                let acting = self.delegation.act_for(ctx, task)?.renewed();
+                let fresh = acting.ctx_within(ctx, tools::LIMIT).await?;
+                offered.all(&self.services, &fresh).await
+            }
+            all => all,
+        }
     }
 
     /// What the model is told, and the conversation that keeps it: the user's message is kept before

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use mesh::{Link, error::Reason};
+use proto::ai::v1::{ChatRequest, StreamChatRequest, chat_service_client::ChatServiceClient};
 use serde_json::{Value, json};
 
 use crate::{
     provider::{Fake, KEY, Step, text},
     reader::{Reader, Seen, kinds, said},
     sizes,
-    support::{Size, TestMesh, process::eventually},
+    support::{Size, TestMesh, process::eventually, with_token},
     with_provider,
 };
 
@@ -282,6 +284,53 @@ with_provider!(
         );
         eventually("both calls end", Duration::from_secs(5), async || {
             fake.closed() == 2
+        })
+        .await;
+    }
+);
+
+with_provider!(
+    the_same_is_had_over_grpc,
+    by_message,
+    |mesh: TestMesh, fake: Fake| async move {
+        let (_, una) = mesh.user("una", "ai_user").await;
+        let (_, nobody) = mesh.user("nora", "viewer").await;
+        let link = Link::connect(&mesh.at.ai[0]).expect("an address");
+        let mut chats = ChatServiceClient::new(link);
+        let ask = |text: &str| StreamChatRequest {
+            chat: hi(text).to_string().into(),
+        };
+        let refused = chats.stream_chat(with_token(ask("x"), &nobody)).await;
+        let refused = mesh::Error::from_status(&refused.expect_err("refused"));
+        assert_eq!(refused.detail("permission"), Some(&json!("ai:chat")));
+        let refused = chats.stream_chat(with_token(ask("refuse"), &una)).await;
+        let refused = mesh::Error::from_status(&refused.expect_err("refused"));
+        assert_eq!(refused.reason(), Reason::AiProviderError, "{refused}");
+
+        let stream = chats.stream_chat(with_token(ask("x"), &una)).await;
+        let mut stream = stream.expect("a stream").into_inner();
+        let mut events: Vec<Value> = Vec::new();
+        while let Some(message) = stream.message().await.expect("a message") {
+            events.push(serde_json::from_slice(&message.event).expect("JSON"));
+        }
+        assert_eq!(kinds(&events).last(), Some(&"finish"), "{events:#?}");
+        assert!(said(&events).starts_with("answer "), "{events:#?}");
+
+        // A caller that has no more time gets no answer, and nobody works on for it.
+        let before = fake.closed();
+        let mut request = with_token(
+            ChatRequest {
+                chat: hi("hang").to_string().into(),
+                accept: String::new(),
+            },
+            &una,
+        );
+        request.set_timeout(Duration::from_secs(1));
+        let late = chats.chat(request).await;
+        let late = mesh::Error::from_status(&late.expect_err("too late"));
+        assert_eq!(late.reason(), Reason::Timeout, "{late}");
+        eventually("the call ends", Duration::from_secs(5), async || {
+            fake.closed() == before + 1
         })
         .await;
     }
