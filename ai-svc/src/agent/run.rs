@@ -17,7 +17,7 @@ use crate::{
     },
     provider::{Ask, Chosen, Finish, Piece, ToolSpec},
     store::{Stored, Trace},
-    tools::{self, Called, Tool},
+    tools::{self, Called, Kind, Tool},
 };
 
 /// Most calls of tools that one answer may hold.
@@ -28,6 +28,9 @@ pub(crate) struct Run {
     pub(crate) app: Arc<App>,
     /// Who it is for, with tokens that are renewed.
     pub(crate) acting: Acting,
+    /// The same for what an app does on a call: never with the user's own token, so that whoever is
+    /// called knows that an agent calls.
+    pub(crate) hand: Acting,
     /// The call that it answers, with the deadline of the whole.
     pub(crate) ctx: Ctx,
     pub(crate) agent: Agent,
@@ -331,7 +334,33 @@ impl Run {
         sink: &Sink,
         progress: &mut Progress,
     ) -> Called {
-        let ctx = match self.acting.ctx_within(&self.ctx, tools::LIMIT).await {
+        let by_agent = matches!(tool.kind, Kind::Action { .. } | Kind::Flow { .. }) && !tool.waits;
+        let acting = match by_agent {
+            true => &self.hand,
+            false => &self.acting,
+        };
+        let done = self.call_as(acting, tool, input, sink, progress).await;
+        let is_stale = |error: &Value| error["code"] == Reason::Unauthenticated.rest_code();
+        match &done {
+            // The rights of the user changed in this moment, and the token is one of before. What an
+            // app does on a call is not begun again.
+            Called::Failed(error) if is_stale(error) && !by_agent => {
+                let acting = self.acting.renewed();
+                self.call_as(&acting, tool, input, sink, progress).await
+            }
+            _ => done,
+        }
+    }
+
+    async fn call_as(
+        &self,
+        acting: &Acting,
+        tool: &Tool,
+        input: &Value,
+        sink: &Sink,
+        progress: &mut Progress,
+    ) -> Called {
+        let ctx = match acting.ctx_within(&self.ctx, tools::LIMIT).await {
             Ok(ctx) => ctx,
             Err(error) => return Called::Failed(tools::told(&error)),
         };

@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use mesh::{
     Ctx, Error, Result,
     db::{BoxFuture, lease::Lease},
-    delegation::Task,
+    delegation::{Beginning, Task},
     error::Reason,
     tasks::Tasks,
 };
@@ -192,8 +192,16 @@ impl App {
             reason: "chat".to_owned(),
             while_waiting: true,
         };
+        let beginning = Beginning::of(&identity)?;
+        let waits = beginning.session_id.is_some() || beginning.key_id.is_some();
+        let by_agent = Task {
+            reason: "tool".to_owned(),
+            while_waiting: waits,
+            ..task.clone()
+        };
         let run = Run {
             app: Arc::clone(self),
+            hand: self.delegation.act(beginning, by_agent),
             acting: self.delegation.act_for(&ctx, task)?,
             messages: window(messages, memory.max(1)),
             agent,

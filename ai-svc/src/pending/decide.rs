@@ -38,6 +38,7 @@ impl App {
         id: &str,
         body: &[u8],
     ) -> Result<Value> {
+        check_person(ctx)?;
         let body = decision(body, &["digest", "comment"])?;
         let (given, comment) = (text(&body, "digest")?, text(&body, "comment")?);
         let (row, sight) = self.decidable(ctx, id).await?;
@@ -94,6 +95,7 @@ impl App {
     /// # Errors
     /// NOT_FOUND; INVALID_STATE when it is decided.
     pub(crate) async fn reject(&self, ctx: &Ctx, id: &str, body: &[u8]) -> Result<Value> {
+        check_person(ctx)?;
         let body = decision(body, &["reason", "comment"])?;
         let reason = match text(&body, "reason")? {
             Some(reason) => Some(reason),
@@ -172,6 +174,17 @@ impl App {
             Ok(_) => Err(moved()),
             Err(error) if error.reason() == Reason::NotFound => Err(moved()),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// A person decides, and no agent for them (security-and-faults rule 34).
+fn check_person(ctx: &Ctx) -> Result<()> {
+    match ctx.identity()?.actor {
+        None => Ok(()),
+        Some(_) => {
+            let refused = Error::denied("Only a person decides about this");
+            Err(refused.with("reason", "AGENT_CANNOT_DECIDE"))
         }
     }
 }

@@ -20,10 +20,13 @@ const WRITE: Duration = Duration::from_secs(8);
 const RUN: Duration = Duration::from_secs(30);
 /// How much longer whoever carries it out is left alone.
 const MARGIN: Duration = Duration::from_secs(2);
+/// How often it is tried with another token, and how soon.
+const ATTEMPTS: u32 = 4;
+const RENEW: Duration = Duration::from_millis(250);
 /// Between two looks for what was left behind.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a sweeper that fell silent keeps its lease.
-const TERM: Duration = Duration::from_secs(5);
+const TERM: Duration = Duration::from_secs(10);
 
 /// What came of it.
 pub(super) enum Done {
@@ -105,6 +108,21 @@ impl App {
     }
 
     async fn carry_out(&self, row: &Pending) -> Result<Value> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match Box::pin(self.attempt(row)).await {
+                // The rights of the user changed in this moment, and the token is one of before: it
+                // was refused before anything was done.
+                Err(error) if error.reason() == Reason::Unauthenticated && attempts < ATTEMPTS => {
+                    tokio::time::sleep(RENEW).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt(&self, row: &Pending) -> Result<Value> {
         let task = Task {
             run_id: row.id.clone(),
             reason: "pending_action".to_owned(),
@@ -167,6 +185,9 @@ impl App {
 fn is_open(error: &Error) -> bool {
     matches!(
         error.reason(),
-        Reason::ServiceUnavailable | Reason::Timeout | Reason::RateLimited
+        Reason::ServiceUnavailable
+            | Reason::Timeout
+            | Reason::RateLimited
+            | Reason::Unauthenticated
     )
 }

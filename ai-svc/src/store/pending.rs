@@ -317,6 +317,12 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub(crate) async fn expire(&self, now: OffsetDateTime) -> Result<u64> {
+        // Mostly there is nothing to write.
+        let any = "SELECT 1 FROM ai_pending_actions WHERE status = 'pending' AND expires_at <= $1";
+        let any = Statement::new(any).bind(now);
+        if self.db.query_opt(any, |_| Ok(())).await?.is_none() {
+            return Ok(0);
+        }
         let expire = "UPDATE ai_pending_actions SET status = 'expired' \
                       WHERE status = 'pending' AND expires_at <= $1";
         Ok(self.db.execute(Statement::new(expire).bind(now)).await?)

@@ -191,6 +191,15 @@ struct Held {
 }
 
 impl Acting {
+    /// The same work with a token that is yet to be asked for: after one was refused because the
+    /// user's rights changed in that moment.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        let inner = &self.0;
+        let beginning = inner.beginning.clone();
+        inner.delegation.act(beginning, inner.task.clone())
+    }
+
     /// How the work began.
     #[must_use]
     pub fn beginning(&self) -> &Beginning {

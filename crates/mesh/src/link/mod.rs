@@ -18,6 +18,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use serde::Deserialize;
+use tokio::sync::Notify;
 use tonic::{Status, body::Body, service::Routes};
 use tower::{BoxError, Service};
 
@@ -29,10 +30,33 @@ use crate::{ctx, guard::Guarded, tasks::Tasks};
 pub enum Link {
     /// The service runs in this process; bound once it is built, since services know each other
     /// in cycles.
-    Local(Arc<OnceLock<Guarded<Routes>>>),
+    Local(Arc<Slot>),
     /// The service runs elsewhere, in one or more replicas.
     Remote(Remote),
 }
+
+/// A service of this process, once it is built.
+#[derive(Default)]
+pub struct Slot {
+    service: OnceLock<Guarded<Routes>>,
+    bound: Notify,
+}
+
+impl Slot {
+    /// The service; services that are built earlier wait for those that are built later.
+    async fn service(&self) -> Option<Guarded<Routes>> {
+        let bound = self.bound.notified();
+        if let Some(service) = self.service.get() {
+            return Some(service.clone());
+        }
+        // Whether in time or not, the slot says what is in it.
+        let _in_time = tokio::time::timeout(BINDING_MAX, bound).await;
+        self.service.get().cloned()
+    }
+}
+
+/// How long a call waits for a service of this process to be built.
+const BINDING_MAX: Duration = Duration::from_secs(5);
 
 /// How to reach services that run elsewhere.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,7 +103,8 @@ impl Link {
     pub fn bind(&self, service: Guarded<Routes>) {
         if let Self::Local(slot) = self {
             // A second bind would change the peer under running calls; the first one stays.
-            let _already_bound = slot.set(service);
+            let _already_bound = slot.service.set(service);
+            slot.bound.notify_waiters();
         }
     }
 
@@ -120,18 +145,23 @@ impl Service<http::Request<Body>> for Link {
         ctx::name_request(&mut parts.headers);
         let request = http::Request::from_parts(parts, body);
         match self {
-            Self::Local(slot) => match slot.get() {
-                Some(service) => {
+            Self::Local(slot) => {
+                if let Some(service) = slot.service.get() {
                     let mut service = service.clone();
-                    Box::pin(async move {
+                    return Box::pin(async move {
                         let answer = service.call(request).await;
                         answer.map_err(|never| match never {})
-                    })
+                    });
                 }
-                None => {
-                    Box::pin(async { Err(Status::unavailable("the peer is not bound yet").into()) })
-                }
-            },
+                let slot = Arc::clone(slot);
+                Box::pin(async move {
+                    let Some(mut service) = slot.service().await else {
+                        return Err(Status::unavailable("the peer is not bound yet").into());
+                    };
+                    let answer = service.call(request).await;
+                    answer.map_err(|never| match never {})
+                })
+            }
             Self::Remote(remote) => {
                 let remote = remote.clone();
                 Box::pin(async move { remote.call(request).await.map_err(Into::into) })

@@ -3,6 +3,17 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use mesh::{
+    Link,
+    config::Secret,
+    delegation::{Beginning, Delegation, Task},
+    resolver::{Door, Resolver},
+    service_identity::ServiceIdentity,
+};
+use proto::ai::v1::{
+    ApprovePendingActionRequest, RejectPendingActionRequest,
+    pending_action_service_client::PendingActionServiceClient,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -441,6 +452,49 @@ sizes!(of_fifty_approvals_one_counts, |mesh: TestMesh| async move {
         1
     );
 });
+
+/// Whoever acts for a user, an agent say, has that user's rights; deciding is not among them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_decides_nothing() {
+    const SECRET: &str = "a mesh secret of a test that is long enough";
+    let settings = [("OBJECTMESH__MESH__SECRET", SECRET)];
+    let mesh = TestMesh::start_with(Size::Sqlite, &settings).await;
+    let input = json!({"objectName": "ticket", "data": {"subject": "By itself"}});
+    let pending = proposed(&mesh, &mesh.admin, "create_record", input).await;
+    let auth = Link::connect(&mesh.at.auth[0]).expect("an address");
+    let own = ServiceIdentity::new("flow-svc", auth.clone(), Secret::new(SECRET));
+    let resolver = Resolver::new(Door::Service, auth.clone(), None);
+    let user = pending["requested_by"].as_str().unwrap();
+    let task = Task {
+        run_id: "run".to_owned(),
+        reason: "test".to_owned(),
+        while_waiting: false,
+    };
+    let acting = Delegation::new(auth, own, resolver).act(Beginning::by_itself(user, None), task);
+    let ctx = acting.ctx(Duration::from_secs(5)).await.expect("a token");
+    let ai = Link::connect(&mesh.at.ai[0]).expect("an address");
+    let mut actions = PendingActionServiceClient::new(ai);
+    let id = pending["id"].as_str().unwrap().to_owned();
+    let approve = ApprovePendingActionRequest {
+        id: id.clone(),
+        decision: "{}".into(),
+    };
+    let refused = actions.approve_pending_action(ctx.request(approve)).await;
+    let refused = mesh::Error::from_status(&refused.expect_err("refused"));
+    assert_eq!(
+        refused.detail("reason"),
+        Some(&json!("AGENT_CANNOT_DECIDE")),
+        "{refused}"
+    );
+    let reject = RejectPendingActionRequest {
+        id,
+        decision: "{}".into(),
+    };
+    let refused = actions.reject_pending_action(ctx.request(reject)).await;
+    assert!(refused.is_err());
+    let row = mesh.get(&mesh.admin, &shown(&pending["id"])).await.ok(200);
+    assert_eq!(row["status"], "pending");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_decides_in_time_is_over() {

@@ -81,7 +81,7 @@ const said = (message) =>
 
 // A tool that would change something proposes it.
 {
-  const input = { objectName: "ticket", record: { subject: "from the SDK" } };
+  const input = { objectName: "ticket", data: { subject: "from the SDK" } };
   const { errors, message } = await chat([ask(`call create_record ${JSON.stringify(input)}`)]);
   assert.deepEqual(errors, []);
   const pending = message.parts.find((part) => part.type === "data-pending-action");

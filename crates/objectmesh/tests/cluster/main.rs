@@ -5,7 +5,7 @@
 mod process;
 
 #[path = "../ai/provider.rs"]
-#[expect(dead_code, reason = "streams use a part of it")]
+#[expect(dead_code, clippy::unwrap_used, reason = "a test uses a part of it")]
 mod provider;
 
 mod client;
