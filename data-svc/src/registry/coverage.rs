@@ -8,8 +8,6 @@ use crate::domain::{record, summary::Unkept};
 
 /// Types whose items are kept but do not run.
 const IDLE: &[(ItemType, &str)] = &[
-    (ItemType::Action, "actions are not run"),
-    (ItemType::Flow, "flows are not run"),
     (ItemType::Workflow, "workflows are not run"),
     (ItemType::Approval, "approval processes are not run"),
     (ItemType::Webhook, "webhooks are not sent"),

@@ -197,13 +197,18 @@ fn hook_checks(check: &mut Check<'_>, item: &Item) {
 
 fn flow_checks(check: &mut Check<'_>, item: &Item) {
     let path = path_of(item);
-    let nodes = item.value.get("nodes").and_then(Value::as_array);
+    let list = |key: &str| item.value.get(key).and_then(Value::as_array);
+    let nodes = list("nodes");
+    // The other dialect is a list of steps, the first of which is the start.
+    if nodes.is_none() && list("steps").is_some_and(|steps| !steps.is_empty()) {
+        return;
+    }
     let Some(nodes) = nodes.filter(|nodes| !nodes.is_empty()) else {
         not_executable(
             check,
             item,
             "the flow has no nodes".to_owned(),
-            "add `nodes`, the first of type start",
+            "add `nodes`, the first of type start, or `steps`",
         );
         return;
     };

@@ -193,3 +193,31 @@ sizes!(
         assert_eq!(joined, 3);
     }
 );
+
+sizes!(
+    a_loop_that_is_tried_again_begins_anew,
+    |mesh: TestMesh| async move {
+        let (_, tasker) = mesh.user("tom", "tasker").await;
+        let input = json!({"tag": "R", "names": ["x", "y"]});
+        let run = start(&mesh, &tasker, "retried_loop", input).await;
+        assert_eq!(run["status"], "completed", "{run:#}");
+        assert_eq!(run["output"]["last"], 2, "{run:#}");
+        let of = |node: &str| -> Vec<String> {
+            let node = format!("{node} ");
+            steps(&run)
+                .into_iter()
+                .filter(|step| step.starts_with(&node))
+                .collect()
+        };
+        assert_eq!(of("each"), ["each failure", "each success"]);
+        let (fine, bad) = ("check success", "check failure");
+        assert_eq!(of("check"), [fine, bad, fine, fine]);
+        for name in ["R x", "R y"] {
+            assert_eq!(
+                records(&mesh, "task", "name", name).await.len(),
+                2,
+                "{name}"
+            );
+        }
+    }
+);

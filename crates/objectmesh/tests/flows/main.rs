@@ -7,6 +7,7 @@ mod support;
 mod example;
 mod graph;
 mod restart;
+mod rights;
 mod runs;
 mod triggers;
 

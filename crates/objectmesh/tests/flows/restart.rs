@@ -12,7 +12,10 @@ use crate::{
     steps,
     support::{
         app,
-        process::cluster::{Cluster, Service},
+        process::{
+            cluster::{Cluster, Plan, Service, owned},
+            servers::{self, Database},
+        },
     },
 };
 
@@ -27,6 +30,7 @@ struct Mesh {
     base: String,
     token: String,
     began: Instant,
+    database: Database,
     _folder: tempfile::TempDir,
 }
 
@@ -36,7 +40,16 @@ impl Mesh {
         let file = format!("sqlite:{}", folder.path().join("flow.db").display());
         let own = [("OBJECTMESH__FLOW__DB__URL", file.as_str())];
         let environment: &[(&str, &str)] = if on_sqlite { &own } else { &[] };
-        let cluster = Cluster::shared(&app(), replicas, environment).await;
+        let shared = servers::shared();
+        let database = Database::with_app(&shared.postgres, &app());
+        let plan = Plan {
+            replicas,
+            database: database.url.clone(),
+            redis: shared.redis.clone(),
+            environment: owned(environment),
+            proxied: false,
+        };
+        let cluster = Cluster::start(plan).await;
         let base = format!("{}/api/v1", cluster.urls(Service::Gateway)[0]);
         let mut mesh = Self {
             cluster,
@@ -44,6 +57,7 @@ impl Mesh {
             base,
             token: String::new(),
             began: Instant::now(),
+            database,
             _folder: folder,
         };
         let person =
@@ -285,4 +299,26 @@ async fn each_change_starts_its_flow_once_whatever_is_killed() {
         let name = format!("followed watched {number:02}");
         assert_eq!(followed(&mesh, &name).await, 1, "{name}");
     }
+}
+
+/// A run at which its process ends again and again must not keep the others from going on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_never_gets_on_is_given_up() {
+    let mut mesh = Mesh::start(1, false).await;
+    let path = mesh.begin("poison").await;
+    mesh.cluster.node(Service::Flow, 0).kill();
+    // As if ten processes had ended before it came to the end of a step.
+    let sql = "UPDATE flow.flow_run SET claims = 10 WHERE status = 'running' RETURNING id";
+    let hit = servers::sql(&mesh.database.url, sql);
+    assert!(path.ends_with(hit.trim()), "{hit} is not {path}");
+    mesh.cluster.node(Service::Flow, 0).start();
+    mesh.cluster.node(Service::Flow, 0).ready().await;
+    while !mesh.has_ended(&path).await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let run = mesh.run(&path).await.expect("the run");
+    assert_eq!(run["status"], "failed", "{run:#}");
+    assert_eq!(run["error"]["code"], "EXECUTION_ERROR");
+    let path = mesh.begin("sound").await;
+    mesh.check(&path, "sound").await;
 }

@@ -164,6 +164,11 @@ sizes!(
         let elsewhere = format!("/flows/triage/runs/{}", ids[0]);
         mesh.get(&ann, &elsewhere).await.refused(404, "NOT_FOUND");
         let all = mesh.get(&ann, "/flows/doubled/runs").await.ok(200);
+        assert_eq!(
+            all["items"][0]["steps"],
+            Value::Null,
+            "steps come with the run alone"
+        );
         assert_eq!(of(&all), ids);
         assert_eq!(
             (&all["total"], &all["nextCursor"]),

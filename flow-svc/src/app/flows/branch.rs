@@ -42,7 +42,7 @@ pub(super) fn taken(
         return Ok(labelled);
     }
     let (mut taken, mut defaults) = (Vec::new(), Vec::new());
-    let mut held = false;
+    let mut held = matches!(picked, Some(Picked::Label(_)));
     for (number, edge) in graph.leaving(node) {
         let label = edge.label.as_deref().unwrap_or_default();
         if edge.kind == EdgeKind::Fault || (picked.is_some() && is_named(label)) {
@@ -59,7 +59,7 @@ pub(super) fn taken(
             }
         }
     }
-    if !held {
+    if !held || taken.is_empty() {
         taken.extend(defaults);
     }
     Ok(taken)

@@ -156,6 +156,9 @@ impl Interpreter {
             let now = clock::from_unix_ms(began_ms);
             let done = self.limited(place, &visit, began_ms, state).await;
             if let Some(outcome) = kept {
+                if let Err(stop @ (Stop::Lost | Stop::Later(_))) = done {
+                    return Err(stop);
+                }
                 if outcome.again {
                     retry += 1;
                     continue;
@@ -229,11 +232,16 @@ impl Interpreter {
             set: done.set.into_iter().collect(),
             ..Outcome::default()
         };
-        // Edges see what the step set; it is taken over for good only once it is kept.
-        let mut after = state.clone();
-        apply(&graph.nodes[number].id, &mut after, &outcome);
-        let scope = after.scope(&place.env, now);
-        let next = branch::taken(graph, number, done.picked.as_ref(), &scope);
+        let picked = done.picked.as_ref();
+        let mut edges = graph.leaving(number);
+        let next = if edges.any(|(_, edge)| edge.condition.is_some()) {
+            // Conditions see what the step set; it is taken over for good only once it is kept.
+            let mut after = state.clone();
+            apply(&graph.nodes[number].id, &mut after, &outcome);
+            branch::taken(graph, number, picked, &after.scope(&place.env, now))
+        } else {
+            branch::taken(graph, number, picked, &state.scope(&place.env, now))
+        };
         Ok(Outcome {
             next: next.map_err(Fault::execution)?,
             ..outcome

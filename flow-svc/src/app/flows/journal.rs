@@ -57,6 +57,16 @@ pub(super) struct Visit<'v> {
     pub(super) iteration: Option<i64>,
 }
 
+impl Visit<'_> {
+    /// The path to what lies inside the node: another one each time it is tried.
+    pub(super) fn inside(&self, name: &str) -> String {
+        match self.retry {
+            0 => path(self.path, name),
+            retry => path(self.path, &format!("{name}/{retry}")),
+        }
+    }
+}
+
 /// The journal. What the driver has to know of it is in memory: what was kept before it began.
 pub(super) struct Journal {
     db: Db,

@@ -13,7 +13,7 @@ use super::{
     branch::Picked,
     fault::{Fault, Stop},
     interpreter::{Done, Interpreter, Place},
-    journal::{Visit, path},
+    journal::Visit,
     start::inputs,
     state::State,
     who::Who,
@@ -116,7 +116,7 @@ impl Interpreter {
                 iteration: Some(iteration),
                 ..place.clone()
             };
-            let seed = path(visit.path, &format!("item/{number}"));
+            let seed = visit.inside(&format!("item/{number}"));
             self.graph(&inside, body, &seed, state).await?;
         }
         Ok(Done {
@@ -143,7 +143,7 @@ impl Interpreter {
         let branches = visit.node.bodies.iter().enumerate();
         let branches = branches.map(|(number, body)| {
             let mut state = before.clone();
-            let seed = path(visit.path, &format!("branch/{number}"));
+            let seed = visit.inside(&format!("branch/{number}"));
             async move {
                 self.graph(inside, body, &seed, &mut state).await?;
                 Ok::<_, Stop>(state)
@@ -216,7 +216,7 @@ impl Interpreter {
             iteration: None,
         };
         let mut inner = State::new(&flow, Value::Object(input), Value::Null);
-        let seed = path(visit.path, "subflow");
+        let seed = visit.inside("subflow");
         self.graph(&inside, &flow.graph, &seed, &mut inner).await?;
         let output = inner.output(&flow);
         Ok(Done {

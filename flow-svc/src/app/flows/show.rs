@@ -16,6 +16,9 @@ use crate::{
 /// Runs a page, unless asked for otherwise, and at most.
 const PAGE: (u32, u32) = (50, 200);
 
+/// Bytes that the outputs of a run's steps may have together, to be shown with it.
+const OUTPUTS_MAX: usize = 1 << 20;
+
 /// A page of runs.
 pub(crate) struct List {
     pub(crate) items: Vec<Value>,
@@ -34,7 +37,10 @@ pub(crate) async fn get(app: &App, ctx: &Ctx, flow: &str, id: &str) -> Result<Va
 
 async fn seen(app: &App, ctx: &Ctx, flow: &str, id: &str) -> Result<Run> {
     let identity = ctx.identity()?;
-    let run = store::find(&app.db, id).await?;
+    let run = match is_id(id) {
+        true => store::find(&app.db, id).await?,
+        false => None,
+    };
     let run = run.filter(|run| run.flow == flow && is_visible(run, identity));
     run.ok_or_else(|| {
         Error::not_found(
@@ -44,6 +50,11 @@ async fn seen(app: &App, ctx: &Ctx, flow: &str, id: &str) -> Result<Run> {
         .with("flow", flow)
         .with("runId", id)
     })
+}
+
+/// Whether a text can be the id of a run.
+fn is_id(text: &str) -> bool {
+    text.len() == 26 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn is_visible(run: &Run, identity: &Identity) -> bool {
@@ -73,9 +84,7 @@ pub(crate) async fn list(
         Some(0) => return Err(wrong("limit", "`limit` is at least 1")),
         limit => limit.unwrap_or(PAGE.0).min(PAGE.1),
     };
-    if !cursor.is_empty()
-        && (cursor.len() != 26 || !cursor.bytes().all(|b| b.is_ascii_alphanumeric()))
-    {
+    if !cursor.is_empty() && !is_id(cursor) {
         return Err(wrong("cursor", "`cursor` is not one that a page gave"));
     }
     let identity = ctx.identity()?;
@@ -85,12 +94,8 @@ pub(crate) async fn list(
     let has_more = runs.len() > wanted;
     runs.truncate(wanted);
     let next_cursor = runs.last().filter(|_| has_more).map(|run| run.id.clone());
-    let mut items = Vec::new();
-    for run in &runs {
-        items.push(shown_to(app, identity, run).await?);
-    }
     Ok(List {
-        items,
+        items: runs.iter().map(|run| Value::Object(shown(run))).collect(),
         total: store::total(&app.db, flow, of).await?,
         next_cursor,
     })
@@ -125,47 +130,66 @@ pub(crate) async fn shown_to(app: &App, identity: &Identity, run: &Run) -> Resul
     let steps = store::steps(&app.db, &run.id).await?;
     // What the platform read, its user need not be allowed to read.
     let with_outputs = RunAs::parse(&run.run_as) == RunAs::User || identity.is_admin();
-    Ok(shown(run, &steps, with_outputs))
+    let mut shown = shown(run);
+    shown.insert("steps".to_owned(), shown_steps(run, &steps, with_outputs));
+    Ok(Value::Object(shown))
 }
 
-/// A run with its steps, as JSON.
-pub(crate) fn shown(run: &Run, steps: &[Step], with_outputs: bool) -> Value {
+/// A run without its steps, as JSON.
+fn shown(run: &Run) -> Map<String, Value> {
     let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
     let maybe = |text: &Option<String>| text.as_deref().map_or(Value::Null, parse);
-    let steps = steps.iter().filter(|step| step.level == 0);
-    let is_open = run.status.is_open();
-    let steps: Vec<Value> = steps
-        .map(|step| shown_step(step, with_outputs, is_open))
-        .collect();
-    let mut shown = json!({
-        "id": run.id,
-        "runId": run.id,
-        "flow": run.flow,
-        "flowName": run.flow,
-        "flowVersion": run.flow_version,
-        "status": run.status.as_str(),
-        "trigger": {
-            "type": run.trigger_type,
-            "userId": run.user_id,
-            "object": run.object,
-            "recordId": run.record_id,
-        },
-        "input": parse(&run.input),
-        "output": maybe(&run.output),
-        "steps": steps,
-        "error": maybe(&run.error),
-        "startedAt": moment(run.started_at_ms),
-        "completedAt": run.ended_at_ms.map(moment),
-        "durationMs": run.ended_at_ms.map(|ended| (ended - run.started_at_ms).max(0)),
+    let mut shown = Map::new();
+    let mut put = |key: &str, value: Value| {
+        shown.insert(key.to_owned(), value);
+    };
+    put("id", json!(run.id));
+    put("runId", json!(run.id));
+    put("flow", json!(run.flow));
+    put("flowName", json!(run.flow));
+    put("flowVersion", json!(run.flow_version));
+    put("status", json!(run.status.as_str()));
+    let trigger = json!({
+        "type": run.trigger_type,
+        "userId": run.user_id,
+        "object": run.object,
+        "recordId": run.record_id,
     });
+    put("trigger", trigger);
+    put("input", parse(&run.input));
+    put("output", maybe(&run.output));
+    put("error", maybe(&run.error));
+    put("startedAt", json!(moment(run.started_at_ms)));
+    put("completedAt", json!(run.ended_at_ms.map(moment)));
+    let lasted = run.ended_at_ms;
+    let lasted = lasted.map(|ended| (ended - run.started_at_ms).max(0));
+    put("durationMs", json!(lasted));
     let warnings = parse(&run.warnings);
-    if warnings
-        .as_array()
-        .is_some_and(|warnings| !warnings.is_empty())
-    {
-        shown["warnings"] = warnings;
+    if warnings.as_array().is_some_and(|list| !list.is_empty()) {
+        put("warnings", warnings);
     }
     shown
+}
+
+/// Its steps. Where they gave too much to be told at once, `outputOmitted` stands for what the later
+/// ones gave.
+fn shown_steps(run: &Run, steps: &[Step], with_outputs: bool) -> Value {
+    let is_open = run.status.is_open();
+    let mut left = if with_outputs { OUTPUTS_MAX } else { 0 };
+    let steps = steps.iter().filter(|step| step.level == 0);
+    let steps = steps.map(|step| {
+        let size = step.result.as_ref().map_or(0, String::len);
+        let fits = size <= left;
+        if fits {
+            left -= size;
+        }
+        let mut shown = shown_step(step, with_outputs && fits, is_open);
+        if with_outputs && !fits {
+            shown["outputOmitted"] = json!(true);
+        }
+        shown
+    });
+    Value::Array(steps.collect())
 }
 
 fn shown_step(step: &Step, with_outputs: bool, is_open: bool) -> Value {

@@ -168,13 +168,13 @@ fn request_hash(flow: &str, input: &Map<String, Value>) -> String {
 fn start_key(principal: &str, key: &str, hash: String) -> Result<Option<StartKey>> {
     match key.chars().count() {
         0 => Ok(None),
-        1..=KEY_MAX => Ok(Some(StartKey {
+        1..=KEY_MAX if !key.contains('\0') => Ok(Some(StartKey {
             principal: principal.to_owned(),
             key: key.to_owned(),
             hash,
         })),
         _ => {
-            let message = format!("The Idempotency-Key has more than {KEY_MAX} characters");
+            let message = format!("The Idempotency-Key is text of at most {KEY_MAX} characters");
             let error = Error::validation("INVALID_REQUEST", message);
             Err(error.with("parameter", "Idempotency-Key"))
         }

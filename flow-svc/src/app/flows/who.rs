@@ -136,8 +136,8 @@ impl Who {
         }
     }
 
-    /// The same for what must not be done twice: only the way to it is tried again, and what was
-    /// refused for its token.
+    /// The same for what an app wrote, which may take its time and fail as it likes: it is done again
+    /// only where a service was away or refused the token.
     ///
     /// # Errors
     /// As [`Who::act`].
@@ -159,11 +159,14 @@ impl Who {
             };
             match work(ctx).await {
                 Ok(done) => return Ok(done),
+                // As after a crash it is done again, under the same keys.
                 Err(error)
-                    if error.reason() == Reason::Unauthenticated
-                        && began.elapsed() + pause < PATIENCE_TOKEN =>
+                    if !matches!(error.reason(), Reason::Timeout | Reason::ConcurrentUpdate)
+                        && began.elapsed() + pause < patience(&error) =>
                 {
-                    self.forget_token().await;
+                    if error.reason() == Reason::Unauthenticated {
+                        self.forget_token().await;
+                    }
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE.1);
                 }

@@ -7,8 +7,12 @@ use super::{Condition, Edge, EdgeKind, Graph, Kind, Node, read::backoff};
 /// Steps in steps at most.
 const DEPTH_MAX: usize = 16;
 
-/// A loose end: the node, and whether its way on is the one for conditions that did not hold.
-type Tail = (usize, bool);
+/// The label of the way on when a condition held, and when it did not.
+const THEN: &str = "then";
+const ELSE: &str = "default";
+
+/// A loose end: the node, and the label of its way on.
+type Tail = (usize, Option<&'static str>);
 
 /// Reads a list of steps.
 ///
@@ -25,7 +29,7 @@ pub(super) fn graph(
         depth,
         warnings,
     };
-    builder.sequence(steps, Vec::new(), None)?;
+    builder.sequence(steps, Vec::new())?;
     if !graph.nodes.is_empty() {
         graph.starts = vec![0];
     }
@@ -39,62 +43,44 @@ struct Builder<'b> {
 }
 
 impl Builder<'_> {
-    /// Adds steps after the loose ends, the first by an edge of that label; gives the new ends.
-    fn sequence(
-        &mut self,
-        steps: &[Value],
-        mut tails: Vec<Tail>,
-        mut label: Option<&str>,
-    ) -> Result<Vec<Tail>, String> {
+    /// Adds steps after the loose ends; gives the new ones.
+    fn sequence(&mut self, steps: &[Value], mut tails: Vec<Tail>) -> Result<Vec<Tail>, String> {
         for step in steps {
             let Some(step) = step.as_object() else {
                 return Err("a step is no object".to_owned());
             };
             let node = self.node(step)?;
-            for (source, is_default) in tails {
+            for (source, label) in tails {
                 self.graph.edges.push(Edge {
                     source,
                     target: node,
                     kind: EdgeKind::Normal,
-                    label: match is_default {
-                        true => Some("default".to_owned()),
-                        false => label.map(str::to_owned),
-                    },
+                    label: label.map(str::to_owned),
                     condition: None,
-                    is_default,
+                    is_default: label == Some(ELSE),
                 });
             }
-            label = None;
             tails = match self.graph.nodes[node].kind {
                 Kind::Decision => {
                     let mut tails = Vec::new();
-                    let mut alternatives = [("then", false), ("else", true)];
-                    alternatives.sort_by_key(|(_, is_default)| *is_default);
-                    for (key, is_default) in alternatives {
-                        match step.get(key).map(list).unwrap_or_default() {
-                            [] => tails.push((node, is_default)),
-                            steps => tails.extend(self.branch(steps, node, is_default)?),
-                        }
+                    for (key, label) in [("then", THEN), ("else", ELSE)] {
+                        let steps = step.get(key).map(list).unwrap_or_default();
+                        tails.extend(self.branch(steps, (node, Some(label)))?);
                     }
                     tails
                 }
-                _ => vec![(node, false)],
+                _ => vec![(node, None)],
             };
         }
         Ok(tails)
     }
 
-    fn branch(
-        &mut self,
-        steps: &[Value],
-        node: usize,
-        is_default: bool,
-    ) -> Result<Vec<Tail>, String> {
+    fn branch(&mut self, steps: &[Value], from: Tail) -> Result<Vec<Tail>, String> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(format!("steps lie more than {DEPTH_MAX} deep in steps"));
         }
-        let tails = self.sequence(steps, vec![(node, is_default)], Some("then"));
+        let tails = self.sequence(steps, vec![from]);
         self.depth -= 1;
         tails
     }
@@ -133,7 +119,7 @@ impl Builder<'_> {
                     self.warnings
                         .push(format!("the condition of `{id}` is wrong: {fault}"));
                 }
-                branches.push(("then".to_owned(), condition));
+                branches.push((THEN.to_owned(), condition));
             }
             Kind::Loop => {
                 let body = step.get("do").or_else(|| step.get("steps"));

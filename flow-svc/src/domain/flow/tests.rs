@@ -24,11 +24,12 @@ fn a_list_of_steps_is_a_graph() {
             "then": [{"name": "c", "type": "end"}, {"name": "d", "type": "end"}],
             "else": [{"name": "e", "type": "end"}]},
         {"name": "f", "type": "condition", "when": "true", "then": [{"name": "g", "type": "end"}]},
-        {"name": "h", "type": "end"},
+        {"name": "h", "type": "condition", "when": "true", "else": [{"name": "i", "type": "end"}]},
+        {"name": "j", "type": "end"},
     ]}));
     assert_eq!(flow.disabled, None);
     let expected = [
-        "a>b", "b>c", "c>d", "b>e", "d>f", "e>f", "f>g", "g>h", "f>h",
+        "a>b", "b>c", "c>d", "b>e", "d>f", "e>f", "f>g", "g>h", "f>h", "h>i", "h>j", "i>j",
     ];
     assert_eq!(names(&flow.graph), expected);
     let labels: Vec<_> = flow
@@ -38,7 +39,8 @@ fn a_list_of_steps_is_a_graph() {
         .map(|edge| edge.label.as_deref())
         .collect();
     let (then, or) = (Some("then"), Some("default"));
-    assert_eq!(labels, [None, then, None, or, None, None, then, None, or]);
+    let first = [None, then, None, or, None, None, then, None, or];
+    assert_eq!(labels, [first.as_slice(), &[or, then, None]].concat());
 }
 
 #[test]
