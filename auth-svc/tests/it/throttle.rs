@@ -28,7 +28,8 @@ async fn a33_a_burst_at_one_account_gets_five_answers(world: World) {
             *answers.entry(error.reason().as_wire()).or_insert(0) += 1;
             if error.reason() == Reason::RateLimited {
                 let seconds = error.detail("retryAfter").unwrap().as_i64().unwrap();
-                assert!((1..=10).contains(&seconds), "{seconds}");
+                // Counted from when the request came, which may be some time before the miss.
+                assert!((1..=20).contains(&seconds), "{seconds}");
             }
         }
         assert_eq!(

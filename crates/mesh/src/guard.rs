@@ -8,7 +8,6 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     panic::AssertUnwindSafe,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -26,7 +25,7 @@ use crate::{
     ctx::{self, CLIENT_ADDRESS, RECORDS, REQUEST_ID},
     error::Reason,
     identity::{Identity, Kind},
-    load::{Load, Place},
+    load::{Held, Load, Place},
     resolver::{Credential, Resolver},
     revision,
     telemetry::{self, Served, Trace},
@@ -393,41 +392,6 @@ impl Guard {
     fn is_open(&self, path: &str) -> bool {
         path.starts_with("/grpc.health.v1.Health/")
             || (self.inner.reflection && path.starts_with("/grpc.reflection."))
-    }
-}
-
-/// The body of a stream, with the place that it takes.
-struct Held {
-    body: Body,
-    _place: Place,
-}
-
-impl Held {
-    fn new(body: Body, place: Place) -> Self {
-        Self {
-            body,
-            _place: place,
-        }
-    }
-}
-
-impl http_body::Body for Held {
-    type Data = bytes::Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<http_body::Frame<bytes::Bytes>, Status>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }
 

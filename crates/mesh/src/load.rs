@@ -3,11 +3,15 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
 };
+
+use tonic::{Status, body::Body};
 
 use crate::{Error, error::Reason};
 
@@ -136,6 +140,41 @@ impl Drop for Place {
                 tenants.remove(tenant);
             }
         }
+    }
+}
+
+/// The body of a stream, with the place that it takes until it ends.
+pub(crate) struct Held {
+    body: Body,
+    _place: Place,
+}
+
+impl Held {
+    pub(crate) fn new(body: Body, place: Place) -> Self {
+        Self {
+            body,
+            _place: place,
+        }
+    }
+}
+
+impl http_body::Body for Held {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -47,14 +47,15 @@ async fn discovery_tells_what_is_there_and_only_that() {
     assert_eq!(
         found["routes"],
         json!({"auth": "/api/v1/auth", "metadata": "/api/v1/meta", "data": "/api/v1/data",
+            "actions": "/api/v1/actions", "flows": "/api/v1/flows", "ai": "/api/v1/ai",
             "keys": "/api/v1/keys", "discovery": "/api/v1/discovery"})
     );
     assert_eq!(found["services"]["data"]["status"], "available");
     assert_eq!(found["services"]["auth"]["provider"], "auth-svc");
-    assert_eq!(
-        found["capabilities"]["automation"],
-        json!({"enabled": false})
-    );
+    for (capability, enabled) in [("automation", true), ("cron", false)] {
+        let found = &found["capabilities"][capability];
+        assert_eq!(found, &json!({"enabled": enabled}), "{capability}");
+    }
     assert_eq!(found["deprecation"], Value::Null);
     assert_eq!(
         found["schemaDiscovery"],

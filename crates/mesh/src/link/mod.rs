@@ -56,7 +56,7 @@ impl Slot {
 }
 
 /// How long a call waits for a service of this process to be built.
-const BINDING_MAX: Duration = Duration::from_secs(5);
+const BINDING_MAX: Duration = Duration::from_secs(2);
 
 /// How to reach services that run elsewhere.
 #[derive(Clone, Debug, Deserialize)]
