@@ -339,14 +339,19 @@ impl Run {
             true => &self.hand,
             false => &self.acting,
         };
-        let done = self.call_as(acting, tool, input, sink, progress).await;
+        // The same for the second attempt: what the first one did is not done again.
+        let key = format!("tool-call:{}", mesh::id::new());
+        let done = self
+            .call_as(acting, tool, input, &key, sink, progress)
+            .await;
         let is_stale = |error: &Value| error["code"] == Reason::Unauthenticated.rest_code();
         match &done {
             // The rights of the user changed in this moment, and the token is one of before; the
             // gateway asks again likewise.
             Called::Failed(error) if is_stale(error) => {
                 let acting = acting.renewed();
-                self.call_as(&acting, tool, input, sink, progress).await
+                self.call_as(&acting, tool, input, &key, sink, progress)
+                    .await
             }
             _ => done,
         }
@@ -357,6 +362,7 @@ impl Run {
         acting: &Acting,
         tool: &Tool,
         input: &Value,
+        key: &str,
         sink: &Sink,
         progress: &mut Progress,
     ) -> Called {
@@ -364,7 +370,7 @@ impl Run {
             Ok(ctx) => ctx,
             Err(error) => return Called::Failed(tools::told(&error)),
         };
-        match tools::call(&self.app.services, &ctx, tool, input).await {
+        match tools::call(&self.app.services, &ctx, tool, input, key).await {
             Called::Waits => match Box::pin(self.app.propose(&ctx, self, tool, input)).await {
                 Ok((id, shown)) => {
                     sink.send(json!({"type": "data-pending-action", "data": shown}))

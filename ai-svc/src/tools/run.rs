@@ -27,8 +27,14 @@ pub(crate) enum Called {
     Failed(Value),
 }
 
-/// Calls a tool that need not wait. The context is the user's.
-pub(crate) async fn call(services: &Services, ctx: &Ctx, tool: &Tool, input: &Value) -> Called {
+/// Calls a tool that need not wait, with effects once for each key. The context is the user's.
+pub(crate) async fn call(
+    services: &Services,
+    ctx: &Ctx,
+    tool: &Tool,
+    input: &Value,
+    key: &str,
+) -> Called {
     let wrong = schema::violations(&tool.spec.parameters, input);
     if !wrong.is_empty() {
         let shown: Vec<String> = wrong.into_iter().take(10).collect();
@@ -39,7 +45,7 @@ pub(crate) async fn call(services: &Services, ctx: &Ctx, tool: &Tool, input: &Va
     if tool.waits {
         return Called::Waits;
     }
-    match run(services, ctx, tool, input).await {
+    match run(services, ctx, tool, input, key).await {
         Ok(output) => Called::Output(capped(output)),
         Err(error) => Called::Failed(told(&error)),
     }
@@ -62,7 +68,13 @@ pub(crate) fn told(error: &Error) -> Value {
     told
 }
 
-async fn run(services: &Services, ctx: &Ctx, tool: &Tool, input: &Value) -> Result<Value> {
+async fn run(
+    services: &Services,
+    ctx: &Ctx,
+    tool: &Tool,
+    input: &Value,
+    key: &str,
+) -> Result<Value> {
     let text = |key: &str| input[key].as_str().unwrap_or_default();
     let object = text("objectName");
     match &tool.kind {
@@ -95,7 +107,7 @@ async fn run(services: &Services, ctx: &Ctx, tool: &Tool, input: &Value) -> Resu
             services.query(ctx, object, &Value::Object(query)).await
         }
         Kind::Action { .. } | Kind::Flow { .. } => {
-            carry_out(services, ctx, &tool.kind, input, None, "").await
+            carry_out(services, ctx, &tool.kind, input, None, key).await
         }
         Kind::CreateRecord | Kind::UpdateRecord | Kind::DeleteRecord => Err(Error::internal(
             anyhow::anyhow!("a write of a record that does not wait"),
