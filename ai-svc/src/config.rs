@@ -178,3 +178,45 @@ impl Config {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(variables: &[(&str, &str)]) -> Config {
+        let variables = variables.iter();
+        let variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let file: File = mesh::config::load(DEFAULTS, None, environment(variables)).unwrap();
+        file.ai
+    }
+
+    #[test]
+    fn the_usual_names_count_and_ours_win() {
+        let config = load(&[]);
+        assert!(config.openai.api_key.is_empty() && config.problems().is_empty());
+        let config = load(&[
+            ("OPENAI_API_KEY", "sk-1"),
+            ("ANTHROPIC_BASE_URL", "http://x"),
+        ]);
+        assert_eq!(config.openai.api_key.reveal(), "sk-1");
+        assert_eq!(config.anthropic.base_url, "http://x");
+        let ours = ("OBJECTMESH__AI__OPENAI__API_KEY", "sk-2");
+        let config = load(&[("OPENAI_API_KEY", "sk-1"), ours]);
+        assert_eq!(config.openai.api_key.reveal(), "sk-2");
+        assert!(!format!("{config:?}").contains("sk-"));
+        let config = load(&[("OPENAI_BASE_URL", "ftp://x")]);
+        assert_eq!(
+            config.problems(),
+            ["ai.openai.base_url is no http or https URL"]
+        );
+    }
+
+    #[test]
+    fn a_key_may_stand_in_a_file() {
+        let path = std::env::temp_dir().join(format!("ai-svc-key-{}", std::process::id()));
+        std::fs::write(&path, "sk-3\n").unwrap();
+        let config = load(&[("ANTHROPIC_API_KEY_FILE", path.to_str().unwrap())]);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(config.anthropic.api_key.reveal(), "sk-3");
+    }
+}

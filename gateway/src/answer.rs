@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use mesh::{Error, error::Reason};
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{discovery::unknown_version, gate::is_auth};
 
@@ -20,8 +21,11 @@ use crate::{discovery::unknown_version, gate::is_auth};
 pub(crate) enum Body {
     /// All of it.
     Whole(Full<Bytes>),
-    /// Piece by piece; dropping it ends what makes the pieces.
-    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+    /// Piece by piece; dropping it ends what makes the pieces, and gives back the request's place.
+    Stream(
+        Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+        Option<OwnedSemaphorePermit>,
+    ),
 }
 
 impl Body {
@@ -30,7 +34,15 @@ impl Body {
     }
 
     pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self::Stream(Box::pin(pieces))
+        Self::Stream(Box::pin(pieces), None)
+    }
+
+    /// Keeps the request's place for as long as the answer goes on.
+    pub(crate) fn hold(&mut self, place: Option<OwnedSemaphorePermit>) {
+        match self {
+            Self::Stream(_, held) => *held = place,
+            Self::Whole(_) => {}
+        }
     }
 }
 
@@ -50,7 +62,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
-            Self::Stream(pieces) => {
+            Self::Stream(pieces, _) => {
                 let piece = pieces.as_mut().poll_next(cx);
                 piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -60,14 +72,14 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
-            Self::Stream(_) => false,
+            Self::Stream(..) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(..) => SizeHint::default(),
         }
     }
 }

@@ -207,12 +207,15 @@ impl Edge {
             Target::Own(own) => return self.own(asked, own, noted).await,
         };
         // Load shed: before anything that costs; the body is not read.
-        let _place = self.load.request(route.rate_class, asked.spare)?;
+        let place = self.load.request(route.rate_class, asked.spare)?;
         // Deadline: it covers all that follows, slow bodies too.
         let limit = route.entry.deadline;
         let work = self.work(asked, route, &vars, body, noted);
         match timeout_at(asked.started + limit, work).await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.map(|mut response| {
+                response.body_mut().hold(place);
+                response
+            }),
             Err(_) => Err(timed_out(limit)),
         }
     }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use mesh::{Error, route::RateClass};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What fits at once.
 pub(crate) struct Load {
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     /// For connections that come when there are too many: they are told so, and health can be asked
     /// on them.
@@ -26,7 +26,7 @@ impl Load {
     pub(crate) fn new(requests: usize, connections: usize) -> Self {
         let capacity = |count: usize| count.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            requests: Semaphore::new(capacity(requests)),
+            requests: Arc::new(Semaphore::new(capacity(requests))),
             connections: Arc::new(Semaphore::new(capacity(connections))),
             spare: Arc::new(Semaphore::new(capacity(connections / 8))),
         }
@@ -38,11 +38,11 @@ impl Load {
         &self,
         class: RateClass,
         spare_connection: bool,
-    ) -> Result<Option<SemaphorePermit<'_>>, Error> {
+    ) -> Result<Option<OwnedSemaphorePermit>, Error> {
         if class == RateClass::Exempt {
             return Ok(None);
         }
-        match self.requests.try_acquire() {
+        match Arc::clone(&self.requests).try_acquire_owned() {
             Ok(permit) if !spare_connection => Ok(Some(permit)),
             Ok(_) => Err(refused("connections")),
             Err(_) => Err(refused("requests")),

@@ -342,10 +342,10 @@ impl Run {
         let done = self.call_as(acting, tool, input, sink, progress).await;
         let is_stale = |error: &Value| error["code"] == Reason::Unauthenticated.rest_code();
         match &done {
-            // The rights of the user changed in this moment, and the token is one of before. What an
-            // app does on a call is not begun again.
-            Called::Failed(error) if is_stale(error) && !by_agent => {
-                let acting = self.acting.renewed();
+            // The rights of the user changed in this moment, and the token is one of before; the
+            // gateway asks again likewise.
+            Called::Failed(error) if is_stale(error) => {
+                let acting = acting.renewed();
                 self.call_as(&acting, tool, input, sink, progress).await
             }
             _ => done,

@@ -11,7 +11,7 @@ use proto::ai::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Body, Conversations, as_events, events, json, whole};
+use super::{Body, Conversations, as_events, events, filter, json, whole};
 use crate::{
     app::{Answer, Wanted},
     domain::input::{self, wants_events},
@@ -28,10 +28,10 @@ impl ConversationService for Conversations {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
         let wanted = Wanted {
-            agent_id: request.agent_id,
+            agent_id: filter(&request.agent_id),
             limit: request.limit,
             cursor: request.cursor,
-            user_id: request.user_id,
+            user_id: filter(&request.user_id),
         };
         let page = self.0.list_conversations(&ctx, &wanted).await?;
         Ok(Response::new(ListConversationsResponse {

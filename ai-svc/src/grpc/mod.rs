@@ -60,6 +60,11 @@ fn body(content_type: &'static str, data: impl Stream<Item = Bytes> + Send + 'st
     .boxed()
 }
 
+/// A filter of a list; PostgreSQL knows no NUL, which nothing that is stored holds.
+fn filter(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 fn json(value: &Value) -> Bytes {
     Bytes::from(value.to_string())
 }

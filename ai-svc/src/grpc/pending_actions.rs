@@ -10,7 +10,7 @@ use proto::ai::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{PendingActions, json};
+use super::{PendingActions, filter, json};
 use crate::pending::Which;
 
 #[tonic::async_trait]
@@ -23,8 +23,8 @@ impl PendingActionService for PendingActions {
         let request = request.into_inner();
         let which = Which {
             status: request.status,
-            conversation_id: request.conversation_id,
-            object_name: request.object_name,
+            conversation_id: filter(&request.conversation_id),
+            object_name: filter(&request.object_name),
             limit: request.limit,
             cursor: request.cursor,
         };

@@ -169,13 +169,26 @@ impl App {
                 .with("object", object.as_str())
                 .with("recordId", id.as_str())
         };
-        match self.services.get(ctx, object, id, "id").await {
-            Ok((_, version)) if Some(version) == row.record_version => Ok(()),
+        match self.services.get(ctx, object, id, "").await {
+            Ok((record, version)) if Some(version) == row.record_version => {
+                // Where the object keeps no versions, the values have to be those of then.
+                match version > 0 || same(&record, row.before.as_deref()) {
+                    true => Ok(()),
+                    false => Err(moved()),
+                }
+            }
             Ok(_) => Err(moved()),
             Err(error) if error.reason() == Reason::NotFound => Err(moved()),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a record has the values that it had, as far as they are seen.
+fn same(record: &Value, before: Option<&str>) -> bool {
+    let before = before.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+    let mut before = before.iter().flatten();
+    before.all(|(field, value)| record.get(field).is_none_or(|now| now == value))
 }
 
 /// A person decides, and no agent for them (security-and-faults rule 34).

@@ -23,6 +23,8 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// How often it is tried with another token, and how soon.
 const ATTEMPTS: u32 = 4;
 const RENEW: Duration = Duration::from_millis(250);
+/// When it is not tried any more: long before the keys of what was done are forgotten.
+const GIVEN_UP: Duration = Duration::from_secs(60 * 60);
 /// Between two looks for what was left behind.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a sweeper that fell silent keeps its lease.
@@ -61,7 +63,7 @@ impl App {
     ) -> Result<Done> {
         let outcome = match Box::pin(self.carry_out(row)).await {
             Ok(result) => Outcome::Executed(result.to_string()),
-            Err(error) if is_open(&error) => {
+            Err(error) if is_open(&error) && !is_late(row) => {
                 tracing::warn!(pending_action.id = row.id, %error, "an approved action is tried again");
                 let stays = error.with("id", row.id.as_str()).with("status", "approved");
                 return Err(stays);
@@ -179,6 +181,12 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Whether it was approved so long ago that it is not tried any more.
+fn is_late(row: &Pending) -> bool {
+    row.decided_at
+        .is_some_and(|decided| clock::now() - decided > GIVEN_UP)
 }
 
 /// Whether it cannot be said that it was not done, or it may well be done in a moment.

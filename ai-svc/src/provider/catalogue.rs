@@ -203,3 +203,54 @@ impl Catalogue {
 fn unknown(field: &str, message: impl Into<String>) -> Error {
     Error::fields(vec![FieldViolation::new(field, "invalid_option", message)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DEFAULTS, File, environment};
+
+    fn catalogue(variables: &[(&str, &str)]) -> Vec<String> {
+        let variables = variables.iter();
+        let variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let file: File = mesh::config::load(DEFAULTS, None, environment(variables)).unwrap();
+        let catalogue = Catalogue::new(&file.ai);
+        let shown = catalogue.entries.iter();
+        shown
+            .map(|one| format!("{}={}/{}", one.id, one.provider.as_str(), one.model))
+            .collect()
+    }
+
+    #[test]
+    fn the_first_model_is_the_default_one() {
+        let key = ("OPENAI_API_KEY", "k");
+        let claude = ("ANTHROPIC_API_KEY", "k");
+        let model = |name| ("OBJECTMESH__AI__MODEL", name);
+        for (variables, expected) in [
+            (&[][..], &["smart=echo/echo", "fast=echo/echo"][..]),
+            (&[key], &["smart=openai/gpt-4o", "fast=openai/gpt-4o-mini"]),
+            (
+                &[key, model("fast")],
+                &["fast=openai/gpt-4o-mini", "smart=openai/gpt-4o"],
+            ),
+            (
+                &[key, claude, model("anthropic/claude-x")],
+                &[
+                    "anthropic/claude-x=anthropic/claude-x",
+                    "fast=openai/gpt-4o-mini",
+                    "smart=openai/gpt-4o",
+                ],
+            ),
+            // A server of the operator's own knows neither of the usual ones.
+            (
+                &[("OPENAI_BASE_URL", "http://localhost/v1"), model("llama")],
+                &[
+                    "llama=openai/llama",
+                    "fast=openai/llama",
+                    "smart=openai/llama",
+                ],
+            ),
+        ] {
+            assert_eq!(catalogue(variables), expected, "{variables:?}");
+        }
+    }
+}

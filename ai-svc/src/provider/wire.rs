@@ -22,7 +22,7 @@ use crate::config::Limits;
 /// Longest event of a stream, and longest answer in one piece, in bytes.
 const EVENT_MAX: usize = 4 * 1024 * 1024;
 /// Longest stream, in bytes.
-const STREAM_MAX: usize = 64 * 1024 * 1024;
+const STREAM_MAX: usize = 16 * 1024 * 1024;
 
 /// The HTTP client of all providers. Cheap to clone.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use mesh::{
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::{Store, opt_text, text};
+use super::{Store, is_id, opt_text, text};
 use crate::domain::{
     message::{Message, Role, ToolCall},
     usage::Usage,
@@ -91,6 +91,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn conversation(&self, id: &str) -> Result<Option<Conversation>> {
+        if !is_id(id) {
+            return Ok(None);
+        }
         let sql = format!("SELECT {COLUMNS} FROM ai_conversations WHERE id = $1");
         let found = self
             .db
@@ -266,7 +269,7 @@ async fn insert_messages(
         // PostgreSQL has no NUL in its texts.
         .bind(message.content.replace('\0', ""))
         .bind(calls)
-        .bind(message.tool_call_id.clone())
+        .bind(message.tool_call_id.as_ref().map(|id| id.replace('\0', "")))
         .bind(stored.usage.map(|usage| usage.prompt_tokens))
         .bind(stored.usage.map(|usage| usage.completion_tokens))
         .bind(stored.created_at);

@@ -25,6 +25,11 @@ pub(crate) struct Store {
     pub(crate) db: Db,
 }
 
+/// Whether a text of a caller can be an id of ours; PostgreSQL would not take every text.
+fn is_id(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn text(row: &Row, column: usize) -> Result<String, DbError> {
     row.req_text(column).map(ToOwned::to_owned)
 }

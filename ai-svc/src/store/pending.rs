@@ -9,7 +9,7 @@ use mesh::{
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{AuditEvent, Store, Stored, conversations, opt_text, text};
+use super::{AuditEvent, Store, Stored, conversations, is_id, opt_text, text};
 
 /// Where a pending action stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +187,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn pending(&self, id: &str) -> Result<Option<Pending>> {
+        if !is_id(id) {
+            return Ok(None);
+        }
         let sql = format!("SELECT {COLUMNS} FROM ai_pending_actions WHERE id = $1");
         let found = self.db.query_opt(Statement::new(sql).bind(id), pending);
         Ok(found.await?)

@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -48,6 +49,8 @@ pub struct Entry {
     /// Whether it is served under any load: what has to stay reachable, and the mesh's own calls,
     /// without which a call that has its place could not go on.
     pub never_shed: bool,
+    /// Whether it answers a stream, whose place is taken until it ends.
+    pub streams: bool,
 }
 
 /// Reads the access table of every RPC: `/package.Service/Method` → [`Entry`].
@@ -95,6 +98,7 @@ pub fn access_table() -> anyhow::Result<HashMap<String, Entry>> {
                     deadline,
                     implemented: !rest.not_implemented,
                     never_shed,
+                    streams: method.is_server_streaming(),
                 },
             );
         }
@@ -341,7 +345,12 @@ impl Guard {
             }
             request.extensions_mut().insert(Ctx { caller, ..ctx });
             let Ok(response) = inner.call(request).await;
-            Ok(response)
+            Ok(match place {
+                Some(place) if entry.streams => {
+                    response.map(|body| Body::new(Held::new(body, place)))
+                }
+                Some(_) | None => response,
+            })
         };
         match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer,
@@ -384,6 +393,41 @@ impl Guard {
     fn is_open(&self, path: &str) -> bool {
         path.starts_with("/grpc.health.v1.Health/")
             || (self.inner.reflection && path.starts_with("/grpc.reflection."))
+    }
+}
+
+/// The body of a stream, with the place that it takes.
+struct Held {
+    body: Body,
+    _place: Place,
+}
+
+impl Held {
+    fn new(body: Body, place: Place) -> Self {
+        Self {
+            body,
+            _place: place,
+        }
+    }
+}
+
+impl http_body::Body for Held {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<http_body::Frame<bytes::Bytes>, Status>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

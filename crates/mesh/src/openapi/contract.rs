@@ -379,7 +379,9 @@ impl Maker {
             success.insert("headers".to_owned(), Value::Object(headers));
         }
         if let Some(form) = &route.stream {
-            let mut content = json!({EVENT_STREAM: {"schema": {"type": "string"}}});
+            // No type: some readers of this document check the text, others each event.
+            let events = json!({"description": "Server-sent events, each with JSON as its data."});
+            let mut content = json!({EVENT_STREAM: {"schema": events}});
             if form.may_be_json() {
                 content["application/json"] = json!({"schema": {"type": "object"}});
             }
@@ -394,6 +396,10 @@ impl Maker {
             success.insert("content".to_owned(), content);
         }
         let mut responses = Map::new();
+        for further in &route.further_statuses {
+            let answer = Value::Object(success.clone());
+            responses.insert(further.as_str().to_owned(), answer);
+        }
         responses.insert(route.status.as_str().to_owned(), Value::Object(success));
         let conditional = |name: &str| name == "if-none-match";
         let mut bound = route.request_headers.iter();

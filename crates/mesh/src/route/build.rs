@@ -206,6 +206,8 @@ fn route(
         0 => StatusCode::OK,
         status => StatusCode::from_u16(u16::try_from(status)?)?,
     };
+    let further = rest.further_statuses.iter();
+    let further = further.map(|status| Ok(StatusCode::from_u16(u16::try_from(*status)?)?));
     let safe = method == Method::GET || has_no_side_effects(rpc);
     // A stream that answers nothing but a refusal needs no form.
     let stream = match entry.implemented {
@@ -222,6 +224,7 @@ fn route(
         package,
         entry,
         status,
+        further_statuses: further.collect::<anyhow::Result<_>>()?,
         body_limit: match rest.body_limit {
             0 => BODY_LIMIT_DEFAULT,
             limit => usize::try_from(limit)?,

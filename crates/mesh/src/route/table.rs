@@ -34,6 +34,8 @@ pub struct Route {
     pub entry: Entry,
     /// Status of success, unless a response field says otherwise.
     pub status: StatusCode,
+    /// Further statuses of success, with the same body.
+    pub further_statuses: Vec<StatusCode>,
     /// Largest request body in bytes.
     pub body_limit: usize,
     /// Whether the reply may set cookies.

@@ -373,3 +373,22 @@ async fn anthropic_is_asked_in_its_own_words() {
         messages[1]["content"][1]["id"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_provider_does_not_count_is_estimated() {
+    let fake = Fake::start(|_, _| vec![text("Twelve chars"), Step::Uncounted]).await;
+    let environment = fake.environment();
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let mesh = TestMesh::start_with(Size::Sqlite, &environment).await;
+    let answer = mesh.post(&mesh.admin, "/ai/chat", hi("hello")).await;
+    let usage = answer.ok(200)["usage"].clone();
+    assert_eq!(usage["completionTokens"], 3, "{usage}");
+    assert!(usage["promptTokens"].as_i64().unwrap() > 1, "{usage}");
+    let body = json!({"prompt": "12345"});
+    let answer = mesh.post(&mesh.admin, "/ai/complete", body).await.ok(200);
+    let expected = json!({"promptTokens": 2, "completionTokens": 3, "totalTokens": 5});
+    assert_eq!(answer["usage"], expected);
+}

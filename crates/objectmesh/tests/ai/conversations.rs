@@ -191,6 +191,14 @@ sizes!(
                 .refused(400, "VALIDATION_ERROR");
         }
 
+        // A path that no id has, and a filter that fits nothing.
+        for path in ["/ai/conversations/%00", "/ai/conversations/%E2%82%AC"] {
+            let status = mesh.get(&una, path).await.status.as_u16();
+            assert!(matches!(status, 400 | 404), "{path} {status}");
+        }
+        let nothing = mesh.get(&una, "/ai/conversations?agentId=%00").await;
+        assert!(matches!(nothing.status.as_u16(), 200 | 400), "{nothing:?}");
+
         let changed = mesh
             .patch(&una, &path, json!({"title": "Named", "metadata": {"a": 1}}))
             .await

@@ -19,14 +19,17 @@ use proto::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    app,
-    process::{
-        cluster::{Cluster, Plan, Service, owned},
-        eventually,
-        servers::{self, Database, sql},
+use crate::{
+    provider::{Fake, Step, text},
+    support::{
+        app,
+        process::{
+            cluster::{Cluster, Plan, Service, owned},
+            eventually,
+            servers::{self, Database, sql},
+        },
+        with_token,
     },
-    with_token,
 };
 
 /// Longer than a claim lasts and a sweep takes.
@@ -69,21 +72,28 @@ impl Client {
 
 /// A mesh with an administrator, and a proposal of theirs: client, token, path of the row.
 async fn proposed(cluster: &Cluster, subject: &str) -> (Client, String, String) {
+    let (client, token) = administrator(cluster).await;
+    let input = json!({"objectName": "ticket", "data": {"subject": subject}});
+    let row = propose(&client, &token, "create_record", &input).await;
+    (client, token, row)
+}
+
+/// A client, and the session token of an administrator.
+async fn administrator(cluster: &Cluster) -> (Client, String) {
     let client = Client::of(cluster);
     let body = json!({"name": "Ada", "email": "ada@example.com", "password": "correct horse"});
     let (status, answer) = client.post("/auth/sign-up/email", "", body).await;
     assert_eq!(status, 200, "{answer:#}");
-    let token = answer["token"].as_str().unwrap().to_owned();
-    let input = json!({"objectName": "ticket", "data": {"subject": subject}});
-    let body =
-        json!({"messages": [{"role": "user", "content": format!("call create_record {input}")}]});
-    let (status, answer) = client.post("/ai/chat", &token, body).await;
+    (client, answer["token"].as_str().unwrap().to_owned())
+}
+
+/// Proposes by way of the echo; gives the path of the row.
+async fn propose(client: &Client, token: &str, tool: &str, input: &Value) -> String {
+    let body = json!({"messages": [{"role": "user", "content": format!("call {tool} {input}")}]});
+    let (status, answer) = client.post("/ai/chat", token, body).await;
     assert_eq!(status, 200, "{answer:#}");
-    let id = answer["pendingActions"][0]["id"]
-        .as_str()
-        .expect("a proposal");
-    let row = format!("/ai/pending-actions/{id}");
-    (client, token, row)
+    let id = answer["pendingActions"][0]["id"].as_str();
+    format!("/ai/pending-actions/{}", id.expect("a proposal"))
 }
 
 /// The row says that it was done, and there is one record.
@@ -101,14 +111,14 @@ async fn done_once(client: &Client, token: &str, row: &str) {
     );
 }
 
-async fn cluster(replicas: usize) -> (Cluster, Database) {
+async fn cluster(replicas: usize, settings: &[(&str, &str)]) -> (Cluster, Database) {
     let shared = servers::shared();
     let database = Database::with_app(&shared.postgres, &app());
     let plan = Plan {
         replicas,
         database: database.url.clone(),
         redis: shared.redis.clone(),
-        environment: owned(&[]),
+        environment: owned(settings),
         proxied: false,
     };
     (Cluster::start(plan).await, database)
@@ -164,7 +174,7 @@ impl Drop for Locked {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_claim_and_execution() {
-    let (mut cluster, database) = cluster(1).await;
+    let (mut cluster, database) = cluster(1, &[]).await;
     let (client, token, row) = proposed(&cluster, "Claimed").await;
     // Both calls of the model left their traces, and what was done its events.
     let traced = "SELECT count(*) FROM ai.ai_traces WHERE status = 'ok' AND total_tokens > 0";
@@ -195,7 +205,7 @@ async fn killed_between_claim_and_execution() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_execution_and_its_note() {
-    let (mut cluster, database) = cluster(1).await;
+    let (mut cluster, database) = cluster(1, &[]).await;
     let (client, token, row) = proposed(&cluster, "Done").await;
     // The record waits until the row is claimed; then the row waits until the record is there.
     let tickets = Locked::table(&database, "data.ticket");
@@ -222,7 +232,7 @@ async fn killed_between_execution_and_its_note() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_replica_does_what_a_killed_one_claimed() {
-    let (mut cluster, database) = cluster(2).await;
+    let (mut cluster, database) = cluster(2, &[]).await;
     let (client, token, row) = proposed(&cluster, "Taken over").await;
     let auth = Link::connect(&cluster.urls(Service::Auth)[0]).expect("an address");
     let exchange = ExchangeCredentialRequest {
@@ -260,4 +270,110 @@ async fn the_other_replica_does_what_a_killed_one_claimed() {
     let (answer, ()) = tokio::join!(approving, killing);
     assert!(answer.is_err(), "{answer:?}");
     done_once(&client, &token, &row).await;
+}
+
+/// A conversation whose run died with its process is free again once the lease is over, and whoever
+/// read along is told that it broke off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_run_lets_its_conversation_go() {
+    let fake = Fake::start(|number, _| match number {
+        0 => vec![text("On and on"), Step::Hang],
+        _ => vec![text("Again.")],
+    })
+    .await;
+    let settings = fake.environment();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let (mut cluster, _database) = cluster(1, &settings).await;
+    let (client, token) = administrator(&cluster).await;
+    let (_, made) = client.post("/ai/conversations", &token, json!({})).await;
+    let path = format!(
+        "/ai/conversations/{}/messages",
+        made["id"].as_str().unwrap()
+    );
+    let body = json!({"content": "Go on", "stream": true});
+    let stream = client
+        .request(reqwest::Method::POST, &path, &token)
+        .json(&body)
+        .send();
+    let mut stream = stream.await.expect("a stream");
+    let mut read = String::new();
+    while !read.contains("On and on") {
+        let chunk = stream.chunk().await.expect("a body").expect("more");
+        read.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    cluster.node(Service::Ai, 0).kill();
+    while let Some(chunk) = stream.chunk().await.expect("a body") {
+        read.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    let end = [
+        r#"{"type":"finish-step"}"#,
+        r#"{"type":"finish","finishReason":"error"}"#,
+        "[DONE]",
+    ];
+    let end = end.map(|data| format!("data: {data}\n\n")).concat();
+    assert!(
+        read.contains(r#""type":"error""#) && read.ends_with(&end),
+        "{read}"
+    );
+    cluster.node(Service::Ai, 0).start();
+    cluster.ready().await;
+    let again = json!({"content": "Again?"});
+    eventually("the conversation is free", RECOVERY, async || {
+        let (status, answer) = client.post(&path, &token, again.clone()).await;
+        // Until the lease of the dead process is over.
+        assert!(matches!(status, 200 | 409), "{answer:#}");
+        status == 200
+    })
+    .await;
+}
+
+/// An action that is another one by the time it would be approved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_changed_is_not_approved() {
+    let (cluster, database) = cluster(1, &[]).await;
+    let (client, token) = administrator(&cluster).await;
+    let (_, ticket) = client
+        .post("/data/ticket", &token, json!({"subject": "Open"}))
+        .await;
+    let input = json!({"recordId": ticket["id"], "note": "done"});
+    let row = propose(&client, &token, "action_close_ticket", &input).await;
+    let changed = tempfile::tempdir().expect("a temporary folder");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(app())
+        .arg(changed.path())
+        .status();
+    assert!(copied.expect("cp runs").success());
+    let folder = changed.path().join("app");
+    let action = folder.join("actions/close_ticket.yaml");
+    let text = std::fs::read_to_string(&action).expect("the action");
+    let other = text.replace(r#"status: "closed""#, r#"status: "pending""#);
+    assert_ne!(text, other);
+    std::fs::write(&action, other).expect("it is written");
+    servers::migrate(&database.url, &folder);
+    let path = "/meta/action/close_ticket";
+    eventually(
+        "the other action is known",
+        Duration::from_secs(10),
+        async || {
+            let item = client.get(path, &token).await;
+            item.to_string().contains("pending")
+        },
+    )
+    .await;
+    let approve = format!("{row}/approve");
+    let (status, answer) = client.post(&approve, &token, json!({})).await;
+    let code = &answer["error"]["code"];
+    assert_eq!(
+        (status, code),
+        (409, &json!("CONCURRENT_UPDATE")),
+        "{answer:#}"
+    );
+    assert_eq!(answer["error"]["details"]["reason"], "DIGEST_MISMATCH");
+    assert_eq!(client.get(&row, &token).await["status"], "pending");
+    let record = format!("/data/ticket/{}", ticket["id"].as_str().unwrap());
+    assert_eq!(client.get(&record, &token).await["status"], "open");
 }

@@ -1,5 +1,6 @@
 //! ai-svc from outside: chat as JSON and as events, conversations, tools, and the mutations that wait
 //! for a person; against a scripted provider, and against the one that needs none.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 #[path = "../support/mod.rs"]
 mod support;

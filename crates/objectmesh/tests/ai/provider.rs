@@ -31,6 +31,8 @@ pub(crate) enum Step {
     Hang,
     /// Breaks off.
     Break,
+    /// Counts no tokens at the end.
+    Uncounted,
     /// Refuses with that status, before anything else.
     Status(u16),
     /// Refuses with that status and a header.
@@ -251,7 +253,7 @@ async fn answer(stream: &mut TcpStream, anthropic: bool, steps: Vec<Step>) -> bo
                 }
                 calls += 1;
             }
-            Step::Sleep(_) | Step::Hang | Step::Break | Step::Status(_) | Step::Refuse(..) => {}
+            _ => {}
         }
         if !send(stream, &mut events).await {
             return false;
@@ -278,7 +280,10 @@ async fn answer(stream: &mut TcpStream, anthropic: bool, steps: Vec<Step>) -> bo
     }
     let reason = if calls > 0 { "tool_calls" } else { "stop" };
     events.push(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}));
-    events.push(json!({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7}}));
+    if !steps.iter().any(|step| matches!(step, Step::Uncounted)) {
+        let usage = json!({"prompt_tokens": 11, "completion_tokens": 7});
+        events.push(json!({"choices": [], "usage": usage}));
+    }
     send(stream, &mut events).await && stream.write_all(b"data: [DONE]\n\n").await.is_ok()
 }
 

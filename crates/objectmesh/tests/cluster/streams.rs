@@ -129,3 +129,29 @@ async fn streams_outlive_a_restart_of_what_carries_them() {
         node.ready().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_takes_its_place_until_it_ends() {
+    let fake = thinking_for(Duration::from_millis(1500)).await;
+    let mut environment = fake.environment();
+    environment.push(("OBJECTMESH__GATEWAY__MAX_IN_FLIGHT", "1".to_owned()));
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let cluster = Cluster::shared(&app(), 1, &environment).await;
+    let client = Client::of(&cluster);
+    let token = client.sign_up("ada").await;
+    let gateway = cluster.urls(Service::Gateway)[0].clone();
+    let chat = Chat::begin(&gateway, &token).await;
+    let list = async || {
+        let list = reqwest::Client::new().get(format!("{gateway}/api/v1/data/ticket"));
+        let answer = list.bearer_auth(&token).send().await;
+        answer.expect("an answer").status().as_u16()
+    };
+    assert_eq!(list().await, 503);
+    let events = chat.end().await;
+    assert_eq!(events.last().expect("events")["finishReason"], "stop");
+    let patience = Duration::from_secs(10);
+    eventually("the place is free", patience, async || list().await == 200).await;
+}
