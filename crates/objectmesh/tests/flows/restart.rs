@@ -22,7 +22,7 @@ use crate::{
 const TASKS: usize = 30;
 const SCRIPTED: usize = 20;
 /// A whole test at most.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 struct Mesh {
     cluster: Cluster,
