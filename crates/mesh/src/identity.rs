@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{Error, Result, clock};
 
@@ -162,6 +163,26 @@ impl Identity {
             system_permissions: Vec::new(),
             purpose: None,
             actor: None,
+        }
+    }
+
+    /// The user as expressions and scripts of an app see them (spec/automation.md §2); null for a
+    /// service.
+    #[must_use]
+    pub fn shown_to_apps(&self) -> Value {
+        match self.kind {
+            Kind::Service => Value::Null,
+            Kind::User => json!({
+                "id": self.subject,
+                "name": self.name,
+                "email": self.email,
+                "roles": self.positions,
+                "positions": self.positions,
+                "permissions": self.system_permissions,
+                "permission_sets": self.permission_sets,
+                "organization_id": self.organization_id,
+                "tenantId": self.organization_id,
+            }),
         }
     }
 

@@ -48,17 +48,7 @@ impl Speaker {
     pub fn user(&self) -> &Value {
         self.user.get_or_init(|| match &self.identity {
             None => Value::Null,
-            Some(identity) => json!({
-                "id": identity.subject,
-                "name": identity.name,
-                "email": identity.email,
-                "roles": identity.positions,
-                "positions": identity.positions,
-                "permissions": identity.system_permissions,
-                "permission_sets": identity.permission_sets,
-                "organization_id": identity.organization_id,
-                "tenantId": identity.organization_id,
-            }),
+            Some(identity) => identity.shown_to_apps(),
         })
     }
 

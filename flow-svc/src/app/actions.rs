@@ -11,10 +11,7 @@ use mesh::{Ctx, Error, Result, error::Reason};
 use script::Context;
 use serde_json::{Map, Value, json};
 
-use super::{
-    App,
-    script_run::{organization_of, user_of},
-};
+use super::{App, script_run::organization_of};
 use crate::{
     catalog::Catalog,
     domain::{
@@ -163,7 +160,7 @@ impl App {
             (None, _) | (_, None) => None,
         };
         let identity = ctx.identity()?;
-        let (user, org) = (user_of(identity), organization_of(identity));
+        let (user, org) = (identity.shown_to_apps(), organization_of(identity));
         let input = Value::Object(input);
         let scope = || {
             let scope = Scope::new(ctx.now).user(&user).org(&org).input(&input);

@@ -70,24 +70,6 @@ impl App {
     }
 }
 
-/// The user as scripts and expressions see them; null for a service.
-pub(crate) fn user_of(identity: &Identity) -> Value {
-    if identity.kind == mesh::identity::Kind::Service {
-        return Value::Null;
-    }
-    json!({
-        "id": identity.subject,
-        "name": identity.name,
-        "email": identity.email,
-        "roles": identity.positions,
-        "positions": identity.positions,
-        "permissions": identity.system_permissions,
-        "permission_sets": identity.permission_sets,
-        "organization_id": identity.organization_id,
-        "tenantId": identity.organization_id,
-    })
-}
-
 /// The organisation as scripts and expressions see it; null where there is none.
 pub(crate) fn organization_of(identity: &Identity) -> Value {
     match &identity.organization_id {

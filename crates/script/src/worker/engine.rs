@@ -279,8 +279,13 @@ impl<'js> Run<'js, '_> {
 
     /// An error as data.
     fn thrown(&self, bridge: &Object<'js>, error: Value<'js>) -> End {
-        // An engine that cannot even make an error throws null; so do some scripts.
-        if error.is_null() && self.is_out_of_memory() {
+        // An engine that cannot even make an error throws null; so do some scripts. By now the memory
+        // may be free again, but a script that throws nothing at all does not throw null either.
+        let throws = ["throw", "reject"].iter();
+        let throws = throws
+            .into_iter()
+            .any(|word| self.job.source.contains(word));
+        if error.is_null() && (!throws || self.is_out_of_memory()) {
             return End::OutOfMemory;
         }
         let told = bridge

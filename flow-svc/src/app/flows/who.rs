@@ -14,10 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::fault::{Fault, Stop};
-use crate::app::{
-    App,
-    script_run::{organization_of, user_of},
-};
+use crate::app::{App, script_run::organization_of};
 
 /// One call of a step at most.
 const CALL_MAX: Duration = Duration::from_secs(10);
@@ -190,7 +187,7 @@ impl Who {
         }
         self.act(|ctx| async move {
             let identity = ctx.identity()?;
-            Ok((user_of(identity), organization_of(identity)))
+            Ok((identity.shown_to_apps(), organization_of(identity)))
         })
         .await
     }
