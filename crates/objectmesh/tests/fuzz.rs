@@ -66,8 +66,9 @@ async fn the_api_does_what_the_document_says() {
             .args([
                 "--exclude-path-regex",
                 LEFT_ALONE,
+                // Python 3.11 loses count when several threads read sources at once.
                 "--workers",
-                "2",
+                "1",
                 "--no-shrink",
             ])
             // Several credentials at once would say nothing: the first one counts.
