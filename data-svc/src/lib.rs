@@ -59,6 +59,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "index_numbered_changes",
         sql: include_str!("../migrations/0003_index_numbered_changes.sql"),
     },
+    Migration {
+        version: 4,
+        name: "index_ages_of_idempotency_keys",
+        sql: include_str!("../migrations/0004_index_ages_of_idempotency_keys.sql"),
+    },
 ];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

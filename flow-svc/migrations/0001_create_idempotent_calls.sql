@@ -10,3 +10,4 @@ CREATE TABLE idempotent_call (
     created_at TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (principal, idempotency_key)
 );
+CREATE INDEX idempotent_call_age ON idempotent_call (created_at);

@@ -218,7 +218,7 @@ sizes!(what_does_not_fit_is_refused, |mesh: TestMesh| async move {
         .ok(200);
     assert_eq!(open["status"], "open");
     let (_, stranger) = mesh.user("stan", "onlooker").await;
-    // What one may not read is missing.
+    // Who may not read tickets at all is told so by data-svc; what is not there is missing.
     mesh.post(&stranger, &close, json!({"note": "x"}))
         .await
         .refused(403, "PERMISSION_DENIED");

@@ -190,7 +190,13 @@ impl Opened {
                 },
                 Ok(Ok(None)) => None,
                 Ok(Err(status)) => Some(Error::from_status(&status)),
-                Err(_) => Some(Error::new(Reason::Timeout, "The service fell silent")),
+                Err(_) => Some(Error::new(
+                    Reason::Timeout,
+                    match left < SILENCE_MAX {
+                        true => "The stream lasted too long",
+                        false => "The service fell silent",
+                    },
+                )),
             };
             if let Some(error) = &error {
                 tracing::warn!(%error, "a stream broke off");

@@ -171,6 +171,7 @@ async fn started(app: &App, catalog: &Catalog, change: &Change) -> Result<Vec<Ne
     };
     let mut runs = Vec::new();
     let mut read = None;
+    let mut known_depth = None;
     for flow in catalog.flows.values() {
         let triggers = flow.triggers.iter().filter(|_| flow.disabled.is_none());
         let mut triggers =
@@ -183,8 +184,14 @@ async fn started(app: &App, catalog: &Catalog, change: &Change) -> Result<Vec<Ne
         if change.user_id.is_empty() && flow.run_as == RunAs::User {
             continue;
         }
-        let depth = store::depth_of(&app.db, &change.request_id).await?;
-        let depth = depth.map_or(0, |depth| depth + 1);
+        // The same for every flow that the change starts.
+        let depth = match known_depth {
+            Some(depth) => depth,
+            None => {
+                let outer = store::depth_of(&app.db, &change.request_id).await?;
+                *known_depth.insert(outer.map_or(0, |depth| depth + 1))
+            }
+        };
         if depth > DEPTH_MAX {
             tracing::warn!(
                 flow = flow.name,
