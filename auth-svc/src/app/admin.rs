@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use mesh::{
     Ctx, Error, Result,
+    audit::{Actor, Entry},
     error::Reason,
-    identity::{Identity, Kind},
+    identity::Identity,
 };
 use time::Duration;
 
-use super::{App, event};
+use super::{App, entry};
 use crate::{
     domain::{
-        audit::{Action, Actor, Event},
+        audit::Action,
         identity::covers,
         input::{self, Page},
         throttle,
@@ -42,8 +43,8 @@ impl App {
             .prepare_user(account.name, &account.email, account.password, None)
             .await?;
         let new = NewUser {
-            event: by(ctx, admin, Action::UserCreated, &user.id),
-            owner_event_id: mesh::id::new(),
+            entry: by(ctx, admin, Action::UserCreated, &user.id),
+            owner_entry_id: mesh::id::new(),
             user: user.clone(),
             password_hash,
             session: None,
@@ -206,12 +207,8 @@ impl App {
     }
 }
 
-fn by(ctx: &Ctx, admin: &Identity, action: Action, subject: &str) -> Event {
-    let actor = match admin.kind {
-        Kind::User => Actor::User(admin.subject.clone()),
-        Kind::Service => Actor::Service(admin.subject.clone()),
-    };
-    event(ctx, action, actor, Some(subject))
+fn by(ctx: &Ctx, admin: &Identity, action: Action, subject: &str) -> Entry {
+    entry(ctx, action, Actor::of(admin), Some(subject))
 }
 
 fn not_found() -> Error {

@@ -8,13 +8,8 @@ use mesh::{
 
 use super::App;
 use crate::domain::{
-    api_key::ApiKey,
-    audit::{self, Action},
-    identity::delegated_identity,
-    input,
-    key::Minted,
-    session::Session,
-    user::User,
+    api_key::ApiKey, audit::Action, identity::delegated_identity, input, key::Minted,
+    session::Session, user::User,
 };
 
 /// The services that work for users beyond a call.
@@ -94,12 +89,11 @@ impl App {
             ..delegated_identity(&user, actor, rights)
         };
         let minted = self.keyring.mint(identity, position, end)?;
-        let service = audit::Actor::Service(caller.subject.clone());
         let detail = format!("{} {reason}", work.run_id);
         self.note_once_an_hour(
             ctx,
             Action::DelegatedTokenIssued,
-            service,
+            &caller.subject,
             Some(&user.id),
             detail,
         )

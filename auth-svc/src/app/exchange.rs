@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh::{Ctx, Error, Result, clock, identity::Purpose};
+use mesh::{Ctx, Error, Result, audit::Actor, clock, identity::Purpose};
 use tokio::sync::Mutex;
 
-use super::{App, event, revoke::STORE_LIMIT};
+use super::{App, entry, revoke::STORE_LIMIT};
 use crate::domain::{
     api_key::{self, KeyHash},
-    audit::{Action, Actor},
+    audit::Action,
     identity::{key_identity, session_identity},
     key::{KeySet, Minted},
     proof::Claim,
@@ -148,33 +148,29 @@ impl App {
         let holds = claim.holds(self.mesh_secret.reveal(), proof, clock::unix_ms());
         let purpose = Purpose::parse(claim.reason).filter(|_| holds);
         let purpose = purpose.ok_or_else(|| Error::unauthenticated("The proof is not valid"))?;
-        let actor = Actor::Service(claim.service.to_owned());
         let detail = purpose.as_str().to_owned();
-        self.note_once_an_hour(ctx, Action::ServiceTokenIssued, actor, None, detail)
+        self.note_once_an_hour(ctx, Action::ServiceTokenIssued, claim.service, None, detail)
             .await?;
         self.keyring.mint_for_service(claim.service, purpose)
     }
 
-    /// Notes what is renewed every minute, by every node, once an hour from each replica of ours:
+    /// Notes what a service renews every minute, by every node, once an hour from each replica of ours:
     /// the log tells that it went on, and is not flooded.
     pub(super) async fn note_once_an_hour(
         &self,
         ctx: &Ctx,
         action: Action,
-        actor: Actor,
+        service: &str,
         subject: Option<&str>,
         detail: String,
     ) -> Result<()> {
         let subject_text = subject.unwrap_or_default();
-        let key = format!(
-            "{}\n{}\n{subject_text}\n{detail}",
-            action.as_str(),
-            actor.as_str()
-        );
+        let key = format!("{}\n{service}\n{subject_text}\n{detail}", action.as_str());
         if self.noted.contains_key(&key) {
             return Ok(());
         }
-        let mut noted = event(ctx, action, actor, subject);
+        let actor = Actor::Service(service.to_owned());
+        let mut noted = entry(ctx, action, actor, subject);
         noted.detail = Some(detail);
         self.store.note(noted).await?;
         self.noted.insert(key, ());

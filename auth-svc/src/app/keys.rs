@@ -1,12 +1,12 @@
 //! API keys: only a session reaches them.
 
-use mesh::{Ctx, Error, Result, clock};
+use mesh::{Ctx, Error, Result, audit::Actor, clock};
 use time::OffsetDateTime;
 
-use super::{App, event};
+use super::{App, entry};
 use crate::domain::{
     api_key::{self, ApiKey, KEYS_MAX},
-    audit::{Action, Actor},
+    audit::Action,
     input,
 };
 
@@ -48,7 +48,7 @@ impl App {
             last_used_at: None,
         };
         let actor = Actor::User(key.user_id.clone());
-        let mut noted = event(ctx, Action::KeyCreated, actor, Some(&key.user_id));
+        let mut noted = entry(ctx, Action::KeyCreated, actor, Some(&key.user_id));
         noted.detail = Some(key.id.clone());
         let hash = api_key::hash(&secret)
             .ok_or_else(|| Error::internal(anyhow::anyhow!("a secret that is no key")))?;
@@ -92,7 +92,7 @@ impl App {
         let key = found.filter(|key| all || key.user_id == acting.user.id);
         let key = key.ok_or_else(no_key)?;
         let actor = Actor::User(acting.user.id);
-        let mut noted = event(ctx, Action::KeyDeleted, actor, Some(&key.user_id));
+        let mut noted = entry(ctx, Action::KeyDeleted, actor, Some(&key.user_id));
         noted.detail = Some(key.id.clone());
         if self.store.delete_key(&key.id, noted).await? {
             Ok(())

@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use mesh::{
     Ctx, Link, Result,
+    audit::{Actor, Entry},
     config::Secret,
     db::Db,
     service_identity::{ServiceIdentity, ServiceToken},
@@ -33,7 +34,7 @@ use crate::{
     Config,
     config::EmailAndPassword,
     domain::{
-        audit::{Action, Actor, Event},
+        audit::{self, Action},
         cookie::Cookie,
         input,
         session::{Client, Lifetimes, Session},
@@ -228,19 +229,19 @@ fn client(ctx: &Ctx) -> Client {
     }
 }
 
-/// An entry of the audit log for this call.
-fn event(ctx: &Ctx, action: Action, actor: Actor, subject: Option<&str>) -> Event {
+/// An entry of the audit log for this call, about that user.
+fn entry(ctx: &Ctx, action: Action, actor: Actor, subject: Option<&str>) -> Entry {
     let client = client(ctx);
-    Event {
-        id: mesh::id::new(),
+    let entry = Entry {
         at: mesh::clock::now(),
-        action,
         actor,
-        subject: subject.map(ToOwned::to_owned),
         ip_address: client.ip_address,
         user_agent: client.user_agent,
-        request_id: ctx.request_id.to_string(),
-        detail: None,
+        ..Entry::of(ctx, action.as_str())
+    };
+    match subject {
+        Some(user_id) => entry.on(audit::OBJECT, user_id),
+        None => entry,
     }
 }
 
@@ -393,7 +394,7 @@ mod tests {
         );
         assert_eq!(app.store.key_ids(long_ago).await.unwrap().len(), 1);
         let which = Which::All;
-        let noted = event(&ctx(None), Action::SignOut, Actor::Anonymous, None);
+        let noted = entry(&ctx(None), Action::SignOut, Actor::Anonymous, None);
         assert!(
             app.store
                 .end_sessions(&user.id, which, noted)

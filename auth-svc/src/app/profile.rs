@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use mesh::{Ctx, Error, Result, clock};
+use mesh::{Ctx, Error, Result, audit::Actor, clock};
 use time::Duration;
 
-use super::{App, event};
-use crate::domain::{
-    audit::{Action, Actor},
-    input,
-};
+use super::{App, entry};
+use crate::domain::{audit::Action, input};
 
 /// How often the outbox is looked at.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
@@ -55,7 +52,7 @@ impl App {
         let name = name.map(input::name).transpose()?;
         let image = image.map(|image| input::image(Some(image))).transpose()?;
         let actor = Actor::User(acting.user.id.clone());
-        let noted = event(ctx, Action::UserUpdated, actor, Some(&acting.user.id));
+        let noted = entry(ctx, Action::UserUpdated, actor, Some(&acting.user.id));
         let updated = self
             .store
             .update_user(&acting.user.id, name, image, noted)

@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use mesh::{Ctx, Error, Result, error::Reason};
+use mesh::{Ctx, Error, Result, audit::Actor, error::Reason};
 
-use super::{Acting, App, Begun, event};
+use super::{Acting, App, Begun, entry};
 use crate::{
-    domain::{
-        audit::{Action, Actor},
-        input,
-        session::Session,
-        throttle,
-    },
+    domain::{audit::Action, input, session::Session, throttle},
     store::Which,
 };
 
@@ -121,7 +116,7 @@ impl App {
         which: Which,
         action: Action,
     ) -> Result<()> {
-        let noted = event(ctx, action, Actor::User(user_id.to_owned()), Some(user_id));
+        let noted = entry(ctx, action, Actor::User(user_id.to_owned()), Some(user_id));
         let ended = self.store.end_sessions(user_id, which, noted).await?;
         self.announce_ended(ended).await;
         Ok(())
@@ -146,7 +141,7 @@ impl App {
         let old_hash = self.store.password_hash(&user.id).await?;
         let fits = self.passwords.verify(current, old_hash.as_deref()).await?;
         let (Some(old_hash), true) = (old_hash, fits) else {
-            let noted = event(ctx, Action::PasswordChangeFailed, actor, Some(&user.id));
+            let noted = entry(ctx, Action::PasswordChangeFailed, actor, Some(&user.id));
             self.store.note(noted).await?;
             return Err(invalid_password());
         };
@@ -154,7 +149,7 @@ impl App {
         let (mut session, token) = self.new_session(ctx, &user.id, old.remember);
         session.active_organization_id = old.active_organization_id;
         let cookie = self.cookie_for(&session, &token);
-        let noted = event(ctx, Action::PasswordChange, actor, Some(&user.id));
+        let noted = entry(ctx, Action::PasswordChange, actor, Some(&user.id));
         let ended = self
             .store
             .change_password(session, old_hash, new_hash, account, noted)

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use mesh::{Ctx, Error, Result, clock, error::Reason};
+use mesh::{Ctx, Error, Result, audit::Actor, clock, error::Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{ATTEMPTS_AT_ONCE, App, Begun, event};
+use super::{ATTEMPTS_AT_ONCE, App, Begun, entry};
 use crate::{
     domain::{
-        audit::{Action, Actor},
+        audit::Action,
         input,
         throttle::{self, AccountKey},
         user::User,
@@ -66,8 +66,8 @@ impl App {
         let cookie = self.cookie_for(&session, &token);
         let actor = Actor::User(user.id.clone());
         let new = NewUser {
-            event: event(ctx, Action::UserCreated, actor, Some(&user.id)),
-            owner_event_id: mesh::id::new(),
+            entry: entry(ctx, Action::UserCreated, actor, Some(&user.id)),
+            owner_entry_id: mesh::id::new(),
             user: user.clone(),
             password_hash,
             session: Some(session),
@@ -136,7 +136,7 @@ impl App {
         let (session, token) = self.new_session(ctx, &user.id, asked.remember);
         let cookie = self.cookie_for(&session, &token);
         let actor = Actor::User(user.id.clone());
-        let noted = event(ctx, Action::SignIn, actor, Some(&user.id));
+        let noted = entry(ctx, Action::SignIn, actor, Some(&user.id));
         match self.store.sign_in(session, hash, account, noted).await? {
             Some(user) => Ok((
                 Begun {
@@ -174,7 +174,7 @@ impl App {
     }
 
     async fn missed(&self, ctx: &Ctx, subject: Option<&str>) -> Result<Error> {
-        let noted = event(ctx, Action::SignInFailed, Actor::Anonymous, subject);
+        let noted = entry(ctx, Action::SignInFailed, Actor::Anonymous, subject);
         self.store.note(noted).await?;
         Ok(Error::new(
             Reason::InvalidEmailOrPassword,

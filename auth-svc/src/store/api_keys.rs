@@ -2,6 +2,7 @@
 
 use mesh::{
     Result,
+    audit::Entry,
     db::{DbError, Row, Statement, Tx},
 };
 use time::OffsetDateTime;
@@ -9,7 +10,6 @@ use time::OffsetDateTime;
 use super::{Store, audit, opt_text, revocations::revoke, text, user, user_columns, users::touch};
 use crate::domain::{
     api_key::{ApiKey, KEYS_MAX, KeyHash},
-    audit::Event,
     revocation::Revocation,
     user::User,
 };
@@ -31,13 +31,13 @@ impl Store {
         &self,
         key: ApiKey,
         hash: KeyHash,
-        event: Event,
+        entry: Entry,
     ) -> Result<bool> {
         self.db
             .write(move |tx: &mut Tx| {
-                let (key, event) = (key.clone(), event.clone());
+                let (key, entry) = (key.clone(), entry.clone());
                 Box::pin(async move {
-                    if !touch(tx, &key.user_id, event.at).await? {
+                    if !touch(tx, &key.user_id, entry.at).await? {
                         return Ok::<_, mesh::Error>(false);
                     }
                     let count = "SELECT count(*) FROM auth_api_key WHERE user_id = $1";
@@ -58,7 +58,7 @@ impl Store {
                     .bind(key.created_at)
                     .bind(key.expires_at);
                     tx.execute(insert).await?;
-                    audit::add(tx, &event).await?;
+                    audit::add(tx, &entry).await?;
                     Ok(true)
                 })
             })
@@ -130,19 +130,19 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub(crate) async fn delete_key(&self, id: &str, event: Event) -> Result<bool> {
+    pub(crate) async fn delete_key(&self, id: &str, entry: Entry) -> Result<bool> {
         let id = id.to_owned();
         let deleted = self
             .db
             .write(move |tx: &mut Tx| {
-                let (id, event) = (id.clone(), event.clone());
+                let (id, entry) = (id.clone(), entry.clone());
                 Box::pin(async move {
                     let delete = "DELETE FROM auth_api_key WHERE id = $1";
                     if tx.execute(Statement::new(delete).bind(&id)).await? == 0 {
                         return Ok::<_, mesh::Error>(false);
                     }
-                    audit::add(tx, &event).await?;
-                    revoke(tx, event.at, &[Revocation::Key(id)]).await?;
+                    audit::add(tx, &entry).await?;
+                    revoke(tx, entry.at, &[Revocation::Key(id)]).await?;
                     Ok(true)
                 })
             })

@@ -2,6 +2,7 @@
 
 use mesh::{
     Result,
+    audit::Entry,
     db::{DbError, Row, Statement, Tx},
 };
 use time::OffsetDateTime;
@@ -11,7 +12,6 @@ use super::{
     user, user_columns, users::touch,
 };
 use crate::domain::{
-    audit::Event,
     revocation::Revocation,
     session::{Session, TokenHash},
     throttle::AccountKey,
@@ -62,12 +62,12 @@ impl Store {
         session: Session,
         password_hash: String,
         account: AccountKey,
-        event: Event,
+        entry: Entry,
     ) -> Result<Option<User>> {
         self.db
             .write(move |tx: &mut Tx| {
-                let (session, password_hash, event) =
-                    (session.clone(), password_hash.clone(), event.clone());
+                let (session, password_hash, entry) =
+                    (session.clone(), password_hash.clone(), entry.clone());
                 Box::pin(async move {
                     const LOCK: &str = concat!(
                         "UPDATE auth_user SET last_sign_in_at = $2 WHERE id = $1 RETURNING ",
@@ -84,7 +84,7 @@ impl Store {
                     user.may_sign_in(now)?;
                     throttle::forgive(tx, &account).await?;
                     sessions::begin(tx, &session).await?;
-                    audit::add(tx, &event).await?;
+                    audit::add(tx, &entry).await?;
                     Ok(Some(user))
                 })
             })
@@ -102,12 +102,12 @@ impl Store {
         old_hash: String,
         new_hash: String,
         account: AccountKey,
-        event: Event,
+        entry: Entry,
     ) -> Result<Option<Vec<TokenHash>>> {
         let ended = self
             .db
             .write(move |tx: &mut Tx| {
-                let (session, event) = (session.clone(), event.clone());
+                let (session, entry) = (session.clone(), entry.clone());
                 let (old_hash, new_hash) = (old_hash.clone(), new_hash.clone());
                 Box::pin(async move {
                     let (user_id, now) = (&session.user_id, session.created_at);
@@ -120,7 +120,7 @@ impl Store {
                     throttle::forgive(tx, &account).await?;
                     let ended = end_everything(tx, user_id).await?;
                     sessions::begin(tx, &session).await?;
-                    audit::add(tx, &event).await?;
+                    audit::add(tx, &entry).await?;
                     revoke(tx, now, &[Revocation::User(user_id.clone())]).await?;
                     Ok(Some(ended))
                 })
@@ -139,25 +139,25 @@ impl Store {
         user_id: &str,
         new_hash: String,
         accounts: Vec<AccountKey>,
-        event: Event,
+        entry: Entry,
     ) -> Result<Option<Vec<TokenHash>>> {
         let user_id = user_id.to_owned();
         let ended = self
             .db
             .write(move |tx: &mut Tx| {
                 let (user_id, new_hash) = (user_id.clone(), new_hash.clone());
-                let (accounts, event) = (accounts.clone(), event.clone());
+                let (accounts, entry) = (accounts.clone(), entry.clone());
                 Box::pin(async move {
-                    if !touch(tx, &user_id, event.at).await? {
+                    if !touch(tx, &user_id, entry.at).await? {
                         return Ok::<_, mesh::Error>(None);
                     }
-                    put_password(tx, &user_id, &new_hash, event.at).await?;
+                    put_password(tx, &user_id, &new_hash, entry.at).await?;
                     for account in &accounts {
                         throttle::forgive(tx, account).await?;
                     }
                     let ended = end_everything(tx, &user_id).await?;
-                    audit::add(tx, &event).await?;
-                    revoke(tx, event.at, &[Revocation::User(user_id)]).await?;
+                    audit::add(tx, &entry).await?;
+                    revoke(tx, entry.at, &[Revocation::User(user_id)]).await?;
                     Ok(Some(ended))
                 })
             })

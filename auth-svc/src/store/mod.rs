@@ -40,6 +40,16 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "create_revocations_and_keys",
         sql: include_str!("../../migrations/0002_create_revocations_and_keys.sql"),
     },
+    Migration {
+        version: 3,
+        name: "create_audit_log",
+        sql: include_str!("../../migrations/0003_create_audit_log.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "carry_over_audit_events",
+        sql: include_str!("../../migrations/0004_carry_over_audit_events.sql"),
+    },
 ];
 
 /// The database of auth-svc. Cheap to clone.

@@ -2,6 +2,7 @@
 
 use mesh::{
     Result,
+    audit::Entry,
     db::{DbError, Row, Statement, Tx},
 };
 use time::OffsetDateTime;
@@ -11,7 +12,6 @@ use super::{
     session_columns, text, user, user_columns,
 };
 use crate::domain::{
-    audit::Event,
     revocation::Revocation,
     session::{Session, TokenHash},
     user::User,
@@ -117,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends sessions of a user and tells which; notes the event when there were any.
+    /// Ends sessions of a user and tells which; notes the entry when there were any.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -125,21 +125,21 @@ impl Store {
         &self,
         user_id: &str,
         which: Which,
-        event: Event,
+        entry: Entry,
     ) -> Result<Vec<TokenHash>> {
         let user_id = user_id.to_owned();
         let ended = self
             .db
             .write(move |tx: &mut Tx| {
-                let (user_id, which, event) = (user_id.clone(), which.clone(), event.clone());
+                let (user_id, which, entry) = (user_id.clone(), which.clone(), entry.clone());
                 Box::pin(async move {
                     let ended = end_some(tx, &user_id, &which).await?;
                     if !ended.is_empty() {
-                        audit::add(tx, &event).await?;
+                        audit::add(tx, &entry).await?;
                     }
                     let (ids, hashes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
                     let revocations: Vec<_> = ids.into_iter().map(Revocation::Session).collect();
-                    revoke(tx, event.at, &revocations).await?;
+                    revoke(tx, entry.at, &revocations).await?;
                     Ok::<_, mesh::Error>(hashes)
                 })
             })

@@ -2,6 +2,7 @@
 
 use mesh::{
     Result,
+    audit::Entry,
     db::{DbError, Row, Statement, Tx},
 };
 use time::OffsetDateTime;
@@ -14,7 +15,7 @@ use super::{
     sessions, text, user, user_columns,
 };
 use crate::domain::{
-    audit::{Action, Event},
+    audit::Action,
     input::{Page, SearchField},
     revocation::Revocation,
     session::{Session, TokenHash},
@@ -31,9 +32,9 @@ pub(crate) struct NewUser {
     /// The session to begin, when the user signs up.
     pub session: Option<Session>,
     /// What to note.
-    pub event: Event,
+    pub entry: Entry,
     /// Id for the entry that the user became the owner, should that happen.
-    pub owner_event_id: String,
+    pub owner_entry_id: String,
 }
 
 impl Store {
@@ -51,8 +52,8 @@ impl Store {
                         return Ok::<_, mesh::Error>(false);
                     }
                     put_password(tx, &new.user.id, &new.password_hash, new.user.created_at).await?;
-                    profiles::changed(tx, &new.user.id, &new.event.id, new.event.at).await?;
-                    audit::add(tx, &new.event).await?;
+                    profiles::changed(tx, &new.user.id, &new.entry.id, new.entry.at).await?;
+                    audit::add(tx, &new.entry).await?;
                     // The row's key decides: of sign-ups at the same time one inserts it, and the
                     // others wait for that one's commit and insert nothing.
                     let claim = Statement::new(
@@ -62,12 +63,12 @@ impl Store {
                     .bind(&new.user.id)
                     .bind(new.user.created_at);
                     if tx.execute(claim).await? == 1 {
-                        let event = Event {
-                            id: new.owner_event_id,
-                            action: Action::OwnerClaimed,
-                            ..new.event
+                        let entry = Entry {
+                            id: new.owner_entry_id,
+                            action: Action::OwnerClaimed.as_str().into(),
+                            ..new.entry
                         };
-                        audit::add(tx, &event).await?;
+                        audit::add(tx, &entry).await?;
                     }
                     if let Some(session) = &new.session {
                         sessions::begin(tx, session).await?;
@@ -137,13 +138,13 @@ impl Store {
         &self,
         user_id: &str,
         ban: Option<Ban>,
-        event: Event,
+        entry: Entry,
     ) -> Result<Option<(User, Vec<TokenHash>)>> {
         let user_id = user_id.to_owned();
         let changed = self
             .db
             .write(move |tx: &mut Tx| {
-                let (user_id, ban, event) = (user_id.clone(), ban.clone(), event.clone());
+                let (user_id, ban, entry) = (user_id.clone(), ban.clone(), entry.clone());
                 Box::pin(async move {
                     const SQL: &str = concat!(
                         "UPDATE auth_user SET banned = $2, ban_reason = $3, ban_expires_at = $4, \
@@ -157,16 +158,16 @@ impl Store {
                         .bind(banned)
                         .bind(ban.reason)
                         .bind(ban.until)
-                        .bind(event.at);
+                        .bind(entry.at);
                     let Some(user) = tx.query_opt(update, |row: &Row| user(row, 0)).await? else {
                         return Ok::<_, mesh::Error>(None);
                     };
-                    profiles::changed(tx, &user_id, &event.id, event.at).await?;
-                    audit::add(tx, &event).await?;
+                    profiles::changed(tx, &user_id, &entry.id, entry.at).await?;
+                    audit::add(tx, &entry).await?;
                     let mut ended = Vec::new();
                     if banned {
                         ended = end_everything(tx, &user_id).await?;
-                        revoke(tx, event.at, &[Revocation::User(user_id)]).await?;
+                        revoke(tx, entry.at, &[Revocation::User(user_id)]).await?;
                     }
                     Ok(Some((user, ended)))
                 })
@@ -183,15 +184,15 @@ impl Store {
     pub(crate) async fn remove_user(
         &self,
         user_id: &str,
-        event: Event,
+        entry: Entry,
     ) -> Result<Option<Vec<TokenHash>>> {
         let user_id = user_id.to_owned();
         let ended = self
             .db
             .write(move |tx: &mut Tx| {
-                let (user_id, event) = (user_id.clone(), event.clone());
+                let (user_id, entry) = (user_id.clone(), entry.clone());
                 Box::pin(async move {
-                    if !touch(tx, &user_id, event.at).await? {
+                    if !touch(tx, &user_id, entry.at).await? {
                         return Ok::<_, mesh::Error>(None);
                     }
                     let ended = end_everything(tx, &user_id).await?;
@@ -201,9 +202,9 @@ impl Store {
                     ] {
                         tx.execute(Statement::new(sql).bind(&user_id)).await?;
                     }
-                    profiles::changed(tx, &user_id, &event.id, event.at).await?;
-                    audit::add(tx, &event).await?;
-                    revoke(tx, event.at, &[Revocation::User(user_id)]).await?;
+                    profiles::changed(tx, &user_id, &entry.id, entry.at).await?;
+                    audit::add(tx, &entry).await?;
+                    revoke(tx, entry.at, &[Revocation::User(user_id)]).await?;
                     Ok(Some(ended))
                 })
             })
@@ -222,12 +223,12 @@ impl Store {
         user_id: &str,
         name: Option<String>,
         image: Option<Option<String>>,
-        event: Event,
+        entry: Entry,
     ) -> Result<Option<User>> {
         let user_id = user_id.to_owned();
         self.db
             .write(move |tx: &mut Tx| {
-                let (user_id, event) = (user_id.clone(), event.clone());
+                let (user_id, entry) = (user_id.clone(), entry.clone());
                 let (name, image) = (name.clone(), image.clone());
                 Box::pin(async move {
                     const SQL: &str = concat!(
@@ -241,11 +242,11 @@ impl Store {
                         .bind(name)
                         .bind(image.is_some())
                         .bind(image.flatten())
-                        .bind(event.at);
+                        .bind(entry.at);
                     let user = tx.query_opt(update, |row: &Row| user(row, 0)).await?;
                     if user.is_some() {
-                        profiles::changed(tx, &user_id, &event.id, event.at).await?;
-                        audit::add(tx, &event).await?;
+                        profiles::changed(tx, &user_id, &entry.id, entry.at).await?;
+                        audit::add(tx, &entry).await?;
                     }
                     Ok::<_, mesh::Error>(user)
                 })

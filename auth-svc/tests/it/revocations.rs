@@ -303,6 +303,6 @@ async fn only_services_that_follow_watch_the_feed(world: World) {
     // A token is asked for once and used again.
     let (one, two) = tokio::join!(service.token(Purpose::Seed), service.token(Purpose::Seed));
     assert_eq!(one.unwrap(), two.unwrap());
-    let issued = "SELECT count(*) FROM auth_audit_event WHERE action = 'service_token_issued'";
+    let issued = "SELECT count(*) FROM om_audit_log WHERE action = 'service_token_issued'";
     assert_eq!(world.count(issued).await, 1);
 }
