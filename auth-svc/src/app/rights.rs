@@ -6,7 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use mesh::{Error, Link, Result, clock, identity::Purpose};
 use proto::{
-    data::v1::{WatchChangesRequest, change_service_client::ChangeServiceClient},
+    data::v1::{
+        ListChangedPrincipalsRequest, WatchChangesRequest,
+        change_service_client::ChangeServiceClient,
+        principal_service_client::PrincipalServiceClient,
+    },
     mesh::v1::{DescribeRequest, describe_service_client::DescribeServiceClient},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -154,10 +158,26 @@ impl App {
         self.store.take_in(CHANGES, told, clock::now()).await
     }
 
-    /// Permission sets come with the metadata: with each new revision anybody's system permissions
-    /// may be others.
+    /// Permission sets come with the metadata, so with a revision of it users may have other system
+    /// permissions: data-svc tells which.
     async fn follow_metadata(&self, data: &Link) -> Result<()> {
-        let mut request = self
+        let revision = self.metadata_revision(data).await?;
+        match self.store.followed(METADATA).await? {
+            // Tokens from before there was anything to follow end within a minute.
+            None => self.take_in_revision(revision, Vec::new()).await?,
+            Some(known) if known < revision => {
+                let (revision, changed) = self.changed_since(data, known).await?;
+                self.take_in_revision(revision, changed).await?;
+            }
+            Some(_) => {}
+        }
+        sleep(METADATA_EVERY).await;
+        Ok(())
+    }
+
+    /// The revision of the metadata that data-svc serves.
+    async fn metadata_revision(&self, data: &Link) -> Result<i64> {
+        let request = self
             .own
             .request(
                 Purpose::FollowChanges,
@@ -165,26 +185,63 @@ impl App {
                 DescribeRequest::default(),
             )
             .await?;
-        request.set_timeout(OPENING_MAX);
         let described = DescribeServiceClient::new(data.clone())
             .describe(request)
             .await
-            .map_err(|status| Error::from_status(&status))?
-            .into_inner();
-        let revision = i64::try_from(described.registry_revision).unwrap_or(i64::MAX);
-        let known = self.store.followed(METADATA).await?;
-        if known.is_none_or(|known| known < revision) {
-            let everybody = (revision, Revocation::Everybody);
-            let told = Followed {
-                revocations: known.map(|_| everybody).into_iter().collect(),
-                position: revision,
-                restart: false,
-            };
-            self.store.take_in(METADATA, told, clock::now()).await?;
-        }
-        sleep(METADATA_EVERY).await;
-        Ok(())
+            .map_err(|status| Error::from_status(&status))?;
+        Ok(position(described.into_inner().registry_revision))
     }
+
+    /// Whose rights changed after that revision, and up to which one that is told.
+    async fn changed_since(&self, data: &Link, known: i64) -> Result<(i64, Vec<Revocation>)> {
+        let message = ListChangedPrincipalsRequest {
+            after_revision: u64::try_from(known).unwrap_or_default(),
+        };
+        let request = self
+            .own
+            .request(Purpose::FollowChanges, OPENING_MAX, message)
+            .await?;
+        let told = PrincipalServiceClient::new(data.clone())
+            .list_changed_principals(request)
+            .await;
+        match told {
+            Ok(told) => {
+                let told = told.into_inner();
+                let changed = match told.everybody {
+                    true => vec![Revocation::Everybody],
+                    false => told
+                        .user_ids
+                        .into_iter()
+                        .map(Revocation::UserRights)
+                        .collect(),
+                };
+                Ok((position(told.revision), changed))
+            }
+            // A replica of the version before, which cannot tell.
+            Err(status) if status.code() == Code::Unimplemented => {
+                let revision = self.metadata_revision(data).await?;
+                Ok((revision, vec![Revocation::Everybody]))
+            }
+            Err(status) => Err(Error::from_status(&status)),
+        }
+    }
+
+    async fn take_in_revision(&self, revision: i64, changed: Vec<Revocation>) -> Result<()> {
+        let told = Followed {
+            revocations: changed
+                .into_iter()
+                .map(|revocation| (revision, revocation))
+                .collect(),
+            position: revision,
+            restart: false,
+        };
+        self.store.take_in(METADATA, told, clock::now()).await
+    }
+}
+
+/// A revision as the position that is kept.
+fn position(revision: u64) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
 }
 
 fn silent() -> Error {

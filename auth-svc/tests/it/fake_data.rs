@@ -29,7 +29,6 @@ use tonic::{Request, Response, Status, service::Routes};
 #[derive(Clone, Default)]
 pub(crate) struct FakeData(Arc<Mutex<State>>);
 
-#[derive(Default)]
 pub(crate) struct State {
     /// System permissions by user id; the platform's owner is an administrator by itself.
     pub rights: HashMap<String, Vec<String>>,
@@ -47,6 +46,24 @@ pub(crate) struct State {
     pub forgotten: i64,
     /// Revisions of the metadata so far, each with whose rights it changed.
     pub revisions: Vec<ListChangedPrincipalsResponse>,
+    /// False for a data-svc of the version before.
+    pub tells_whose_rights_changed: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            rights: HashMap::new(),
+            resolved: Vec::new(),
+            removed: Vec::new(),
+            gate: None,
+            broken: false,
+            changes: Vec::new(),
+            forgotten: 0,
+            revisions: Vec::new(),
+            tells_whose_rights_changed: true,
+        }
+    }
 }
 
 impl FakeData {
@@ -183,6 +200,9 @@ impl PrincipalService for FakeData {
         assert!(identity.is_service_for(Purpose::FollowChanges));
         let after = request.into_inner().after_revision;
         let state = self.state();
+        if !state.tells_whose_rights_changed {
+            return Err(Status::unimplemented("there is no such method"));
+        }
         let mut answer = ListChangedPrincipalsResponse {
             revision: latest(&state),
             ..Default::default()
