@@ -8,15 +8,13 @@ use mesh::{
 
 use super::Store;
 
-impl Store {
-    /// Adds an entry that belongs to no other change.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub(crate) async fn note(&self, entry: Entry) -> Result<()> {
-        self.db.execute(entry.insert_into(Table::SERVICE)).await?;
-        Ok(())
-    }
+/// Adds an entry that belongs to no other change.
+///
+/// # Errors
+/// When the database cannot be written.
+pub(crate) async fn note(store: &Store, entry: Entry) -> Result<()> {
+    store.db.execute(entry.insert_into(Table::SERVICE)).await?;
+    Ok(())
 }
 
 /// Adds an entry in the transaction of what it tells.
