@@ -1,18 +1,19 @@
 //! What a request passes, in one place and in order: [`Edge::answer`] wraps, [`Edge::admit`]
 //! decides, [`Edge::transcode`] calls.
 
-use std::{collections::HashMap, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+mod own_paths;
+mod request;
+
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
-    request::Parts, uri::PathAndQuery,
+    HeaderValue, Method, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery,
 };
 use mesh::{
     Ctx, Error, clock,
-    ctx::{self, Caller, REQUEST_ID},
+    ctx::{self, Caller},
     error::Reason,
-    identity::Identity,
     resolver::{Credential, Resolver},
     revision::Seen,
     route::{Match, RateClass, Route, Table, Vars},
@@ -23,6 +24,8 @@ use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
 use tracing::Instrument as _;
 
+pub(crate) use self::request::From;
+use self::request::{Answering, Asked, Noted, protect, tell};
 use crate::{
     Config,
     address::Networks,
@@ -58,36 +61,6 @@ pub(crate) struct Edge {
     /// replica answers.
     pub(crate) revision: Seen,
     pub(crate) config: Config,
-}
-
-/// Where a request came in.
-#[derive(Clone, Copy)]
-pub(crate) struct From {
-    /// The address at the other end of the connection.
-    pub(crate) address: IpAddr,
-    /// Whether the connection is one too many.
-    pub(crate) spare: bool,
-}
-
-/// What is known of a request before anything is decided.
-pub(crate) struct Asked {
-    id: Arc<str>,
-    /// The client's address, as far as it can be told.
-    client: IpAddr,
-    /// Whether a trusted proxy handed it on.
-    pub(crate) proxied: bool,
-    /// Whether the connection is one too many.
-    pub(crate) spare: bool,
-    pub(crate) started: Instant,
-    /// Its `Origin`, when it is trusted.
-    origin: Option<HeaderValue>,
-    pub(crate) parts: Parts,
-}
-
-impl Asked {
-    fn path(&self) -> &str {
-        self.parts.uri.path()
-    }
 }
 
 /// Where a request leads.
@@ -204,7 +177,7 @@ impl Edge {
         }
         let (route, vars) = match target? {
             Target::Route(route, vars) => (route, vars),
-            Target::Own(own) => return self.own(asked, own, noted).await,
+            Target::Own(own) => return own_paths::answer(self, asked, own, noted).await,
         };
         // Load shed: before anything that costs; the body is not read.
         let place = self.load.request(route.rate_class, asked.spare)?;
@@ -273,7 +246,7 @@ impl Edge {
 
     /// Who asks, and the rate limit by caller; by address where nobody does or the credential is
     /// not good, so that guessing has an end.
-    pub(crate) async fn identify(
+    async fn identify(
         &self,
         asked: &Asked,
         class: RateClass,
@@ -433,7 +406,7 @@ impl Edge {
     }
 
     /// What goes with the call. Nothing of the client's headers does but what is named here.
-    pub(crate) fn context(
+    fn context(
         &self,
         asked: &Asked,
         caller: Option<Caller>,
@@ -456,108 +429,15 @@ impl Edge {
     }
 }
 
-/// What is learned of a request on the way.
-#[derive(Default)]
-pub(crate) struct Noted {
-    /// The trace it belongs to.
-    pub(crate) trace: Option<Trace>,
-    /// Who asks.
-    pub(crate) user: Option<Arc<Identity>>,
-    /// What the rate limit said.
-    counted: Option<Verdict>,
-}
-
-/// A request that is being answered; told when it is, or when its client has gone away.
-struct Answering<'a> {
-    method: &'a Method,
-    route: &'a Arc<str>,
-    served: Served,
-    started: Instant,
-    noted: Noted,
-    answered: bool,
-}
-
-/// Status of a request whose client went away before it was answered; nobody ever receives it.
-const CLIENT_GONE: u16 = 499;
-
-impl Answering<'_> {
-    fn answered(mut self, status: u16) {
-        self.answered = true;
-        self.tell(status);
-    }
-
-    fn tell(&self, status: u16) {
-        let took = self.started.elapsed();
-        probes::count(self.method, self.route, status, took);
-        let user = self
-            .noted
-            .user
-            .as_deref()
-            .map(|identity| &*identity.subject);
-        self.served.http_ended(status, user);
-        let message = if self.answered {
-            "request answered"
-        } else {
-            "the client went away"
-        };
-        let duration_ms = took.as_secs_f64() * 1e3;
-        // Probes and scrapes come every few seconds and tell nothing.
-        let probe = matches!(&**self.route, "/health" | "/ready" | "/metrics") && status < 400;
-        self.served.span().in_scope(|| match probe {
-            true => tracing::debug!(http.response.status_code = status, duration_ms, message),
-            false => tracing::info!(
-                http.response.status_code = status,
-                duration_ms,
-                user.id = user,
-                message
-            ),
-        });
-    }
-}
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.tell(CLIENT_GONE);
-        }
-    }
-}
-
-/// Every answer, failures too, carries the request id, and says what it is and who may keep it.
-fn protect(headers: &mut HeaderMap, request_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-}
-
 /// Whether a service refused the identity token that came with the call, because of what happened
 /// since it was made.
-pub(crate) fn is_overtaken(error: &Error) -> bool {
+fn is_overtaken(error: &Error) -> bool {
     let reason = error.detail("reason").and_then(|reason| reason.as_str());
     error.reason() == Reason::Unauthenticated
         && matches!(reason, Some("REVOKED_TOKEN" | "EXPIRED_TOKEN"))
 }
 
-/// The limit, what is left of it, and when all of it is there again (epoch seconds).
-fn tell(verdict: Verdict, headers: &mut HeaderMap) {
-    let full_at_ms = clock::unix_ms() + i64::try_from(verdict.full_in.as_millis()).unwrap_or(0);
-    for (name, value) in [
-        ("x-ratelimit-limit", i64::from(verdict.limit)),
-        ("x-ratelimit-remaining", i64::from(verdict.remaining)),
-        ("x-ratelimit-reset", (full_at_ms + 999) / 1000),
-    ] {
-        headers.insert(HeaderName::from_static(name), value.into());
-    }
-}
-
-pub(crate) fn timed_out(limit: Duration) -> Refusal {
+fn timed_out(limit: Duration) -> Refusal {
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     Error::new(Reason::Timeout, "The deadline passed")
         .with("deadlineMs", limit)
