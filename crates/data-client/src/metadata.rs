@@ -2,17 +2,34 @@
 //!
 //! For what is declared, whoever asks, see [`crate::registry`].
 
+use std::collections::{HashMap, HashSet};
+
 use bytes::Bytes;
 use mesh::{Ctx, Error, Link, Result, node::MESSAGE_MAX};
 use metadata::{Item, ItemType};
 use proto::data::v1::{
-    GetMetadataItemRequest, ListMetadataItemsRequest,
+    GetMetadataItemRequest, ListMetadataItemsRequest, ListMetadataNamesRequest,
     metadata_service_client::MetadataServiceClient,
 };
 use serde_json::Value;
 
 /// Items that one call lists; what data-svc gives at most.
 const PAGE: u32 = 1_000;
+
+/// The names of the items that a caller may see, by type.
+#[derive(Clone, Debug, Default)]
+pub struct Names(HashMap<ItemType, HashSet<(String, String)>>);
+
+impl Names {
+    /// Whether the caller may see an item.
+    #[must_use]
+    pub fn has(&self, item: &Item) -> bool {
+        let object = item.object.clone().unwrap_or_default();
+        self.0
+            .get(&item.item_type)
+            .is_some_and(|names| names.contains(&(object, item.name.clone())))
+    }
+}
 
 /// The metadata of data-svc. Cheap to clone.
 #[derive(Clone)]
@@ -57,6 +74,30 @@ impl Metadata {
                 return Ok(items);
             }
         }
+    }
+
+    /// The names of all items of these types that the caller may see.
+    ///
+    /// # Errors
+    /// Those of data-svc.
+    pub async fn names(&self, ctx: &Ctx, types: &[ItemType]) -> Result<Names> {
+        let types = types.iter().map(|item_type| item_type.as_str().to_owned());
+        let message = ListMetadataNamesRequest {
+            types: types.collect(),
+        };
+        let answer = self
+            .client()
+            .list_metadata_names(ctx.request(message))
+            .await;
+        let mut names = Names::default();
+        for told in answer.map_err(refused)?.into_inner().types {
+            let Some(item_type) = ItemType::from_str_loose(&told.r#type) else {
+                continue;
+            };
+            let told = told.items.into_iter().map(|name| (name.object, name.name));
+            names.0.entry(item_type).or_default().extend(told);
+        }
+        Ok(names)
     }
 
     /// An item as the caller may see it: fields of an object that they may not read are not there.
