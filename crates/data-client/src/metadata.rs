@@ -124,5 +124,6 @@ fn read(item_type: ItemType, name: Option<String>, json: &Bytes) -> Result<Item>
     let value: Value = serde_json::from_slice(json).map_err(Error::internal)?;
     let stated = || value["name"].as_str().unwrap_or_default().to_owned();
     let name = name.unwrap_or_else(stated);
-    Ok(Item::new(item_type, name, value))
+    // What cannot be read of it is told where it was loaded.
+    Ok(Item::new(item_type, name, value).0)
 }

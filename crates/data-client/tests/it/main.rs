@@ -199,7 +199,7 @@ async fn names_are_learnt_without_items_and_items_page_by_page() {
     let types = [ItemType::Action, ItemType::Flow];
     let names = metadata.names(&ctx(), &types).await.unwrap();
     let item = |item_type, name: &str, object: &str| {
-        Item::new(item_type, name, json!({"objectName": object}))
+        Item::new(item_type, name, json!({"objectName": object})).0
     };
     assert!(names.has(&item(ItemType::Action, "a1000", "ticket")));
     assert!(!names.has(&item(ItemType::Action, "a1000", "lead")));
