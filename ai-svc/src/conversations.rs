@@ -1,22 +1,19 @@
 //! Conversations: their owner's, and nobody else's; who holds `ai:admin` may read them.
 
-use std::sync::Arc;
-
 use mesh::{Ctx, Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::App;
 use crate::{
-    agent,
+    agents,
+    app::{self, App},
     domain::{
-        input::{known, object},
+        body::{known, object},
         message::{self, wrong},
     },
+    paging::{self, Page},
     store::{Conversation, Stored},
 };
 
-/// Items a page: by default, and at most.
-const PAGE: (u32, u32) = (50, 200);
 /// Most messages that one conversation shows.
 const SHOWN_MAX: i64 = 5_000;
 /// Longest title, in characters.
@@ -37,48 +34,6 @@ pub(crate) struct Wanted {
     pub(crate) user_id: String,
 }
 
-/// A page of a list.
-pub(crate) struct Page {
-    /// The items.
-    pub(crate) items: Vec<Value>,
-    /// How many there are in all.
-    pub(crate) total: i64,
-    /// Where it goes on.
-    pub(crate) next_cursor: Option<String>,
-}
-
-/// How many items a page has.
-///
-/// # Errors
-/// VALIDATION_ERROR for none or too many.
-pub(crate) fn page_size(limit: Option<u32>) -> Result<u32> {
-    match limit {
-        None => Ok(PAGE.0),
-        Some(limit) if (1..=PAGE.1).contains(&limit) => Ok(limit),
-        Some(_) => {
-            let what = format!("must be a whole number of 1 to {}", PAGE.1);
-            Err(wrong("limit", "range", &what))
-        }
-    }
-}
-
-/// The id that a cursor stands for.
-///
-/// # Errors
-/// VALIDATION_ERROR for what is no cursor of ours.
-pub(crate) fn cursor(text: &str) -> Result<Option<&str>> {
-    let is_ours = text.len() == 26 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match text {
-        "" => Ok(None),
-        _ if is_ours => Ok(Some(text)),
-        _ => Err(wrong(
-            "cursor",
-            "invalid_format",
-            "is no cursor of this list",
-        )),
-    }
-}
-
 /// A conversation that is not there, or not the caller's.
 pub(crate) fn not_found(id: &str) -> Error {
     Error::not_found("CONVERSATION_NOT_FOUND", "There is no such conversation").with("id", id)
@@ -88,9 +43,9 @@ pub(crate) fn not_found(id: &str) -> Error {
 ///
 /// # Errors
 /// NOT_FOUND, also for somebody else's.
-pub(crate) async fn own_conversation(app: &App, ctx: &Ctx, id: &str) -> Result<Conversation> {
+pub(crate) async fn own(app: &App, ctx: &Ctx, id: &str) -> Result<Conversation> {
     let caller = &ctx.identity()?.subject;
-    let found = self.store.conversation(id).await?;
+    let found = app.store.conversation(id).await?;
     found
         .filter(|conversation| conversation.user_id == *caller)
         .ok_or_else(|| not_found(id))
@@ -100,7 +55,7 @@ pub(crate) async fn own_conversation(app: &App, ctx: &Ctx, id: &str) -> Result<C
 ///
 /// # Errors
 /// VALIDATION_ERROR; PERMISSION_DENIED for somebody else's without `ai:admin`.
-pub(crate) async fn list_conversations(app: &App, ctx: &Ctx, wanted: &Wanted) -> Result<Page> {
+pub(crate) async fn list(app: &App, ctx: &Ctx, wanted: &Wanted) -> Result<Page> {
     let identity = ctx.identity()?;
     let user = match wanted.user_id.as_str() {
         "" => identity.subject.as_str(),
@@ -112,11 +67,11 @@ pub(crate) async fn list_conversations(app: &App, ctx: &Ctx, wanted: &Wanted) ->
                 .with("subject", "conversations"));
         }
     };
-    let limit = page_size(wanted.limit)?;
-    let before = cursor(&wanted.cursor)?;
+    let limit = paging::size(wanted.limit)?;
+    let before = paging::cursor(&wanted.cursor)?;
     let agent = Some(wanted.agent_id.as_str()).filter(|agent| !agent.is_empty());
     let more = i64::from(limit) + 1;
-    let found = self.store.conversations(user, agent, before, more).await?;
+    let found = app.store.conversations(user, agent, before, more).await?;
     let (mut found, total) = found;
     let size = usize::try_from(limit).unwrap_or(usize::MAX);
     let further = found.len() > size;
@@ -132,11 +87,7 @@ pub(crate) async fn list_conversations(app: &App, ctx: &Ctx, wanted: &Wanted) ->
 ///
 /// # Errors
 /// VALIDATION_ERROR naming the field.
-pub(crate) async fn create_conversation(
-    app: &Arc<App>,
-    ctx: &Ctx,
-    body: &[u8],
-) -> Result<Value> {
+pub(crate) async fn create(app: &App, ctx: &Ctx, body: &[u8]) -> Result<Value> {
     let map = object(body)?;
     known(
         &map,
@@ -155,8 +106,8 @@ pub(crate) async fn create_conversation(
     let agent_id = match map.get("agentId") {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) => {
-            let snapshot = self.snapshot().await?;
-            agent::choose(&snapshot, identity, Some((name, "agentId")))?;
+            let snapshot = app::snapshot(app).await?;
+            agents::choose(&snapshot, identity, Some((name, "agentId")))?;
             Some(name.clone())
         }
         Some(_) => return Err(wrong("agentId", "type", "must be a text")),
@@ -181,7 +132,7 @@ pub(crate) async fn create_conversation(
         .map(|message| Stored::new(message, None, ctx.now))
         .collect();
     let shown = shown(&conversation, &messages);
-    self.store
+    app.store
         .create_conversation(conversation, messages)
         .await?;
     Ok(shown)
@@ -191,16 +142,16 @@ pub(crate) async fn create_conversation(
 ///
 /// # Errors
 /// NOT_FOUND, also for somebody else's, except to holders of `ai:admin`.
-pub(crate) async fn show_conversation(app: &App, ctx: &Ctx, id: &str) -> Result<Value> {
+pub(crate) async fn show(app: &App, ctx: &Ctx, id: &str) -> Result<Value> {
     let conversation = match ctx.identity()?.has_permission("ai:admin") {
-        true => self
+        true => app
             .store
             .conversation(id)
             .await?
             .ok_or_else(|| not_found(id))?,
-        false => self.own_conversation(ctx, id).await?,
+        false => own(app, ctx, id).await?,
     };
-    let messages = self.store.messages(id, SHOWN_MAX).await?;
+    let messages = app.store.messages(id, SHOWN_MAX).await?;
     Ok(shown(&conversation, &messages))
 }
 
@@ -208,34 +159,29 @@ pub(crate) async fn show_conversation(app: &App, ctx: &Ctx, id: &str) -> Result<
 ///
 /// # Errors
 /// VALIDATION_ERROR naming the field; NOT_FOUND.
-pub(crate) async fn change_conversation(
-    app: &App,
-    ctx: &Ctx,
-    id: &str,
-    body: &[u8],
-) -> Result<Value> {
+pub(crate) async fn change(app: &App, ctx: &Ctx, id: &str, body: &[u8]) -> Result<Value> {
     let map = object(body)?;
     known(&map, &[&["title", "metadata"]])?;
     let (title, metadata) = (title(&map)?, metadata(&map)?);
-    self.own_conversation(ctx, id).await?;
+    own(app, ctx, id).await?;
     let metadata = metadata.as_ref();
-    if !self
+    if !app
         .store
         .change_conversation(id, title, metadata, ctx.now)
         .await?
     {
         return Err(not_found(id));
     }
-    self.show_conversation(ctx, id).await
+    show(app, ctx, id).await
 }
 
 /// Deletes a conversation.
 ///
 /// # Errors
 /// NOT_FOUND.
-pub(crate) async fn delete_conversation(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
-    self.own_conversation(ctx, id).await?;
-    self.store.delete_conversation(id).await
+pub(crate) async fn delete(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
+    own(app, ctx, id).await?;
+    app.store.delete_conversation(id).await
 }
 
 fn shown(conversation: &Conversation, messages: &[Stored]) -> Value {

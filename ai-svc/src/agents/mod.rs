@@ -1,14 +1,8 @@
-//! Agents: who talks, with what instructions and tools (spec/ai.md §8), and the loop of model and
-//! tools.
+//! Agents: who answers, with what instructions, tools and model (docs/ai.md), and what the model is
+//! told before the conversation.
 
 mod choose;
 mod prompt;
-mod run;
-mod sink;
-mod trace;
 
 pub(crate) use choose::{Agent, choose};
 pub(crate) use prompt::system;
-pub(crate) use run::{Progress, Run};
-pub(crate) use sink::Sink;
-pub(crate) use trace::Traced;

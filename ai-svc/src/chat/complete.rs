@@ -1,16 +1,13 @@
 //! One prompt, one answer: no tools, nothing stored.
 
-use std::sync::Arc;
-
 use mesh::{Ctx, Error, Result, error::Reason};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::App;
+use super::{input::Settings, trace::Traced};
 use crate::{
-    agent::Traced,
+    app::App,
     domain::{
-        input::Settings,
         message::{Message, Role},
         usage::{Usage, estimate},
     },
@@ -23,14 +20,14 @@ use crate::{
 /// # Errors
 /// VALIDATION_ERROR for a model that is not there; those of the provider.
 pub(crate) async fn complete(
-    app: &Arc<App>,
+    app: &App,
     ctx: &Ctx,
     prompt: String,
     settings: &Settings,
 ) -> Result<Value> {
     let model = match &settings.model {
-        Some(id) => self.catalogue.named(id)?,
-        None => self.catalogue.default()?,
+        Some(id) => app.catalogue.named(id)?,
+        None => app.catalogue.default()?,
     };
     let trace = Trace {
         conversation_id: None,
@@ -46,8 +43,8 @@ pub(crate) async fn complete(
         error: None,
         created_at: ctx.now,
     };
-    let traced = Traced::begin(self.store.clone(), self.tasks.clone(), trace);
-    let work = Box::pin(self.completed(model, &prompt, settings));
+    let traced = Traced::begin(app.store.clone(), app.tasks.clone(), trace);
+    let work = Box::pin(completed(app, model, &prompt, settings));
     let late = |_| Error::new(Reason::Timeout, "The deadline passed");
     let done = timeout_at(Instant::from_std(ctx.deadline), work).await;
     let (content, usage, finish) = match done.map_err(late).flatten() {
@@ -83,7 +80,7 @@ async fn completed(
         max_tokens: settings.max_tokens,
         stop: &settings.stop,
     };
-    let mut reply = self.providers.ask(model.provider, &ask).await?;
+    let mut reply = app.providers.ask(model.provider, &ask).await?;
     let (mut content, mut used, mut finish) = (String::new(), None, Finish::Stop);
     while let Some(piece) = reply.next().await? {
         match piece {

@@ -10,15 +10,20 @@ use mesh::{
     error::Reason,
     tasks::Tasks,
 };
-use serde_json::{Value, json};
+use metadata::ai::{ToolReference, ToolReferenceKind};
+use serde_json::json;
 
-use super::{Answer, App};
+use super::{
+    Answer, Sink,
+    input::{Settings, ToolChoice},
+    run::{Progress, Run},
+};
 use crate::{
-    agent::{self, Progress, Run, Sink},
-    domain::{
-        input::{Settings, ToolChoice},
-        message::{self, Message, Role, wrong},
-    },
+    agents,
+    app::{self, App},
+    conversations,
+    domain::message::{self, Message, Role, wrong},
+    provider::Finish,
     store::{Conversation, Stored},
     tools::{self, Tool},
 };
@@ -81,9 +86,9 @@ pub(crate) async fn turn(
         Some(caller) => &caller.identity,
         None => return Err(Error::unauthenticated("Authentication required")),
     });
-    let snapshot = self.snapshot().await?;
+    let snapshot = app::snapshot(app).await?;
     let conversation = match &settings.conversation_id {
-        Some(id) => Some(self.own_conversation(&ctx, id).await?),
+        Some(id) => Some(conversations::own(app, &ctx, id).await?),
         None => None,
     };
     let of_it = conversation
@@ -92,35 +97,33 @@ pub(crate) async fn turn(
     let wanted = settings.agent.as_deref().map(|name| (name, "agent"));
     // An agent that went, or that the user may not use any more, is replaced by the default one.
     let agent = match (wanted, of_it) {
-        (None, Some(name)) => agent::choose(&snapshot, &identity, Some((name, "agentId")))
-            .or_else(|_| agent::choose(&snapshot, &identity, None))?,
-        (wanted, _) => agent::choose(&snapshot, &identity, wanted)?,
+        (None, Some(name)) => agents::choose(&snapshot, &identity, Some((name, "agentId")))
+            .or_else(|_| agents::choose(&snapshot, &identity, None))?,
+        (wanted, _) => agents::choose(&snapshot, &identity, wanted)?,
     };
     let model = match &settings.model {
-        Some(id) => self.catalogue.named(id)?.clone(),
-        None => self.catalogue.wished(&agent.model)?,
+        Some(id) => app.catalogue.named(id)?.clone(),
+        None => app.catalogue.wished(agent.model.as_ref())?,
     };
     let offered = tools::Offered {
         snapshot: &snapshot,
         identity: &identity,
-        approval: self.approval,
+        approval: app.approval,
     };
     let tools = match settings.tools {
         ToolChoice::None => Vec::new(),
-        ToolChoice::All | ToolChoice::Named(_) => self.offered(&offered, &ctx).await?,
+        ToolChoice::All | ToolChoice::Named(_) => offered_to(app, &offered, &ctx).await?,
     };
     let tools = chosen(&tools, &agent.tools, &settings.tools)?;
     ctx.deadline = ctx.deadline.checked_sub(MARGIN).unwrap_or(ctx.deadline);
 
     let context = &settings.context;
     let stated = settings.system.as_deref();
-    let system = agent::system(&agent, &identity, ctx.now, context, stated);
+    let system = agents::system(&agent, &identity, ctx.now, context, stated);
     let message_id = mesh::id::new();
     let iterations = settings.iterations.or(agent.iterations);
     let memory = usize::try_from(agent.memory).unwrap_or(usize::MAX);
-    let (messages, kept) = self
-        .history(&ctx, conversation, messages, &settings, &agent)
-        .await?;
+    let (messages, kept) = history(app, &ctx, conversation, messages, &settings, &agent).await?;
     let conversation_id = kept.as_ref().map(|kept| kept.conversation.id.clone());
     let task = Task {
         run_id: conversation_id
@@ -137,9 +140,9 @@ pub(crate) async fn turn(
         ..task.clone()
     };
     let run = Run {
-        app: Arc::clone(self),
-        hand: self.delegation.act(beginning, by_agent),
-        acting: self.delegation.act_for(&ctx, task)?,
+        app: Arc::clone(app),
+        hand: app.delegation.act(beginning, by_agent),
+        acting: app.delegation.act_for(&ctx, task)?,
         messages: window(messages, memory.max(1)),
         agent,
         model,
@@ -148,7 +151,7 @@ pub(crate) async fn turn(
         temperature: settings.temperature,
         max_tokens: settings.max_tokens,
         stop: settings.stop,
-        iterations: iterations.unwrap_or(self.iterations).min(50),
+        iterations: iterations.unwrap_or(app.iterations).min(50),
         conversation_id,
         message_id,
         operation,
@@ -159,17 +162,17 @@ pub(crate) async fn turn(
 
 /// All tools that the caller may use. A caller that came with a token of the moment before their
 /// rights changed is looked at with a fresh one.
-async fn offered(app: &App, offered: &tools::Offered<'_>, ctx: &Ctx) -> Result<Vec<Tool>> {
-    match offered.all(&self.services, ctx).await {
+async fn offered_to(app: &App, offered: &tools::Offered<'_>, ctx: &Ctx) -> Result<Vec<Tool>> {
+    match offered.all(&app.services, ctx).await {
         Err(error) if error.reason() == Reason::Unauthenticated => {
             let task = Task {
                 run_id: ctx.request_id.to_string(),
                 reason: "chat".to_owned(),
                 while_waiting: true,
             };
-            let acting = self.delegation.act_for(ctx, task)?.renewed();
+            let acting = app.delegation.act_for(ctx, task)?.renewed();
             let fresh = acting.ctx_within(ctx, tools::LIMIT).await?;
-            offered.all(&self.services, &fresh).await
+            offered.all(&app.services, &fresh).await
         }
         all => all,
     }
@@ -183,7 +186,7 @@ async fn history(
     conversation: Option<Conversation>,
     messages: Vec<Message>,
     settings: &Settings,
-    agent: &agent::Agent,
+    agent: &agents::Agent,
 ) -> Result<(Vec<Message>, Option<Kept>)> {
     if conversation.is_none() && !settings.persist {
         return Ok((messages, None));
@@ -207,14 +210,14 @@ async fn history(
                 created_at: now,
                 updated_at: now,
             };
-            self.store
+            app.store
                 .create_conversation(begun.clone(), Vec::new())
                 .await?;
             begun
         }
     };
     let name = format!("conversation:{}", conversation.id);
-    let lease = Lease::new(self.store.db.clone(), &name, TERM);
+    let lease = Lease::new(app.store.db.clone(), &name, TERM);
     if lease.acquire().await.map_err(Error::from)?.is_none() {
         return Err(Error::new(
             Reason::InvalidState,
@@ -225,9 +228,12 @@ async fn history(
     }
     let lease = RunLease {
         lease,
-        tasks: self.tasks.clone(),
+        tasks: app.tasks.clone(),
     };
-    let before = self.store.messages(&conversation.id, agent.memory).await?;
+    let before = app
+        .store
+        .messages(&conversation.id, agent.memory.into())
+        .await?;
     let new: Vec<Message> = match before.is_empty() {
         true => messages,
         // The client sends along what is known already.
@@ -240,12 +246,12 @@ async fn history(
         .iter()
         .map(|message| Stored::new(message.clone(), None, now))
         .collect();
-    if !self
+    if !app
         .store
         .append(&conversation.id, asked.clone(), None, now)
         .await?
     {
-        return Err(super::conversations::not_found(&conversation.id));
+        return Err(conversations::not_found(&conversation.id));
     }
     let told = before.into_iter().map(|stored| stored.message).chain(new);
     let kept = Kept {
@@ -320,14 +326,11 @@ async fn finish(
     conversation: Option<Conversation>,
     sink: &Sink,
 ) -> Answer {
-    let event = App::event(&run.ctx, "ai.chat.message", run.conversation_id.clone());
+    let event = app::event(&run.ctx, "ai.chat.message", run.conversation_id.clone());
     if let Ok(event) = event {
-        run.app.note(event);
+        app::note(&run.app, event);
     }
-    let finish = progress
-        .finish
-        .unwrap_or(crate::provider::Finish::Stop)
-        .as_str();
+    let finish = progress.finish.unwrap_or(Finish::Stop).as_str();
     let mut metadata = json!({"model": run.model.id, "usage": progress.usage.to_json()});
     if let Some(conversation) = &conversation {
         metadata["conversationId"] = json!(conversation.id);
@@ -349,7 +352,7 @@ async fn finish(
 }
 
 /// The tools of an agent, of which the caller chose some.
-fn chosen(all: &[Tool], of_agent: &[Value], choice: &ToolChoice) -> Result<Vec<Tool>> {
+fn chosen(all: &[Tool], of_agent: &[ToolReference], choice: &ToolChoice) -> Result<Vec<Tool>> {
     let mut of_agent = match of_agent.is_empty() {
         true => all.to_vec(),
         false => tools::named(all, of_agent),
@@ -366,8 +369,11 @@ fn chosen(all: &[Tool], of_agent: &[Value], choice: &ToolChoice) -> Result<Vec<T
                     return Err(wrong("tools", "invalid_option", &what));
                 }
             }
-            let wanted: Vec<Value> = names.iter().map(|name| json!(name)).collect();
-            Ok(tools::named(&of_agent, &wanted))
+            let wanted = names.iter().map(|name| ToolReference {
+                kind: ToolReferenceKind::Tool,
+                name: name.clone(),
+            });
+            Ok(tools::named(&of_agent, &wanted.collect::<Vec<_>>()))
         }
     }
 }

@@ -8,14 +8,14 @@ use tokio::sync::oneshot;
 
 use super::{
     changed, decided, digest,
-    execute::{Done, claimed_until},
+    execute::{Done, claimed_until, execute},
     not_found,
-    view::Sight,
+    view::{Sight, result, seen},
 };
 use crate::{
-    app::App,
+    app::{self, App},
     domain::{
-        input::{known, object},
+        body::{known, object},
         message::{Message, Role, wrong},
     },
     store::{Pending, Status, Stored},
@@ -31,50 +31,37 @@ const TEXT_MAX: usize = 2_000;
 /// NOT_FOUND; INVALID_STATE when it is decided; PERMISSION_DENIED for who cannot see all that
 /// would change; CONCURRENT_UPDATE when it, its tool or its target is another by now; ACTION_FAILED
 /// when it could not be carried out.
-pub(crate) async fn approve(
-    app: &Arc<App>,
-    ctx: &Ctx,
-    id: &str,
-    body: &[u8],
-) -> Result<Value> {
+pub(crate) async fn approve(app: &Arc<App>, ctx: &Ctx, id: &str, body: &[u8]) -> Result<Value> {
     check_person(ctx)?;
     let body = decision(body, &["digest", "comment"])?;
     let (given, comment) = (text(&body, "digest")?, text(&body, "comment")?);
-    let (row, sight) = self.decidable(ctx, id).await?;
-    self.check_sight(&row, sight.as_ref())?;
+    let (row, sight) = decidable(app, ctx, id).await?;
+    check_sight(&row, sight.as_ref())?;
     if given.is_some_and(|given| given != row.digest) || digest(&row) != row.digest {
         let message = "The pending action is another one than was shown";
         return Err(changed(id, "DIGEST_MISMATCH", message));
     }
-    self.check_tool(ctx, &row).await?;
-    self.check_target(ctx, &row).await?;
-    let event = Self::event(ctx, "ai.pending_action.approved", Some(id.to_owned()))?;
+    check_tool(app, ctx, &row).await?;
+    check_target(app, ctx, &row).await?;
+    let event = app::event(ctx, "ai.pending_action.approved", Some(id.to_owned()))?;
     let until = claimed_until(&row, ctx.now);
-    if !self.store.claim(&row, comment, until, event).await? {
-        let now = self.store.pending(id).await?.ok_or_else(|| not_found(id))?;
+    if !app.store.claim(&row, comment, until, event).await? {
+        let now = app.store.pending(id).await?.ok_or_else(|| not_found(id))?;
         return Err(decided(id, now.status));
     }
     // From here on it is done, whether the approver waits or not.
     let (sender, done) = oneshot::channel();
-    let (app, claimed) = (Arc::clone(self), row.clone());
+    let (shared, claimed) = (Arc::clone(app), row.clone());
     let request_id = ctx.request_id.to_string();
-    self.tasks.spawn(async move {
-        let done = Box::pin(app.execute(&claimed, request_id)).await;
+    app.tasks.spawn(async move {
+        let done = Box::pin(execute(&shared, &claimed, request_id)).await;
         let _nobody_waits = sender.send(done);
     });
     let lost = |_| Error::unavailable("The service that carries it out");
     match done.await.map_err(lost)?? {
-        Done::Executed(result) => {
-            let result = match sight {
-                Some(sight) if row.tool_name.ends_with("_record") => {
-                    let kept = |field: &str| {
-                        sight.sees(field) || matches!(field, "object" | "success")
-                    };
-                    crate::domain::proposal::masked(&result, kept)
-                }
-                _ => result,
-            };
-            Ok(json!({"id": id, "status": "executed", "result": result}))
+        Done::Executed(made) => {
+            let shown = result(&row, made, sight.as_ref());
+            Ok(json!({"id": id, "status": "executed", "result": shown}))
         }
         Done::Failed(error) => Err(Error::new(
             Reason::PendingActionFailed,
@@ -100,15 +87,15 @@ pub(crate) async fn reject(app: &App, ctx: &Ctx, id: &str, body: &[u8]) -> Resul
         Some(reason) => Some(reason),
         None => text(&body, "comment")?,
     };
-    let (row, _) = self.decidable(ctx, id).await?;
-    let event = Self::event(ctx, "ai.pending_action.rejected", Some(id.to_owned()))?;
+    let (row, _) = decidable(app, ctx, id).await?;
+    let event = app::event(ctx, "ai.pending_action.rejected", Some(id.to_owned()))?;
     let told = match &reason {
         Some(reason) => format!("was rejected: {reason}"),
         None => "was rejected.".to_owned(),
     };
     let note = note(&row, &told, ctx.now);
-    if !self.store.reject(&row, reason.clone(), event, note).await? {
-        let now = self.store.pending(id).await?.ok_or_else(|| not_found(id))?;
+    if !app.store.reject(&row, reason.clone(), event, note).await? {
+        let now = app.store.pending(id).await?.ok_or_else(|| not_found(id))?;
         return Err(decided(id, now.status));
     }
     Ok(json!({"id": id, "status": "rejected", "reason": reason}))
@@ -116,8 +103,8 @@ pub(crate) async fn reject(app: &App, ctx: &Ctx, id: &str, body: &[u8]) -> Resul
 
 /// A pending action that the caller may see and that is still to be decided.
 async fn decidable(app: &App, ctx: &Ctx, id: &str) -> Result<(Pending, Option<Sight>)> {
-    self.store.expire(ctx.now).await?;
-    let (row, sight) = self.seen_pending(ctx, id).await?;
+    app.store.expire(ctx.now).await?;
+    let (row, sight) = seen(app, ctx, id).await?;
     match row.status {
         Status::Pending => Ok((row, sight)),
         status => Err(decided(id, status)),
@@ -125,12 +112,11 @@ async fn decidable(app: &App, ctx: &Ctx, id: &str) -> Result<(Pending, Option<Si
 }
 
 /// Who cannot see a field that would change cannot approve it; which one is not said.
-fn check_sight(app: &App, row: &Pending, sight: Option<&Sight>) -> Result<()> {
+fn check_sight(row: &Pending, sight: Option<&Sight>) -> Result<()> {
     let input = row.input();
     let mut fields = input["data"].as_object().into_iter().flat_map(Map::keys);
-    let written = row.tool_name == "create_record" || row.tool_name == "update_record";
     let hidden = match sight {
-        Some(sight) if written => fields.any(|field| !sight.sees(field)),
+        Some(sight) if row.kind.writes_record() => fields.any(|field| !sight.sees(field)),
         _ => false,
     };
     match hidden {
@@ -143,7 +129,7 @@ fn check_sight(app: &App, row: &Pending, sight: Option<&Sight>) -> Result<()> {
 
 /// The tool has to be the one that was proposed.
 async fn check_tool(app: &App, ctx: &Ctx, row: &Pending) -> Result<()> {
-    let snapshot = self.snapshot().await?;
+    let snapshot = app::snapshot(app).await?;
     match tools::definition(&snapshot, &row.tool_name) {
         Some((_, hash)) if hash == row.tool_hash => Ok(()),
         _ => {
@@ -168,10 +154,10 @@ async fn check_target(app: &App, ctx: &Ctx, row: &Pending) -> Result<()> {
             .with("object", object.as_str())
             .with("recordId", id.as_str())
     };
-    match self.services.get(ctx, object, id, "").await {
-        Ok((record, version)) if Some(version) == row.record_version => {
+    match app.services.records.get(ctx, object, id).await {
+        Ok(record) if Some(record.version) == row.record_version => {
             // Where the object keeps no versions, the values have to be those of then.
-            match version > 0 || same(&record, row.before.as_deref()) {
+            match record.version > 0 || same(&record.value, row.before.as_deref()) {
                 true => Ok(()),
                 false => Err(moved()),
             }

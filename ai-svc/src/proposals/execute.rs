@@ -9,9 +9,9 @@ use time::OffsetDateTime;
 
 use super::{decide::note, kept};
 use crate::{
-    app::App,
+    app::{self, App},
     store::{AuditEvent, Outcome, Pending},
-    tools::{self, carry_out},
+    tools::{self, Kind},
 };
 
 /// The longest a write of a record may take.
@@ -39,7 +39,7 @@ pub(super) enum Done {
 }
 
 fn limit(row: &Pending) -> Duration {
-    match row.tool_name.ends_with("_record") {
+    match row.kind.writes_record() {
         true => WRITE,
         false => RUN,
     }
@@ -55,12 +55,8 @@ pub(super) fn claimed_until(row: &Pending, now: OffsetDateTime) -> OffsetDateTim
 /// # Errors
 /// When it cannot be said whether it was done: it stays approved, and the sweep does it again
 /// under the same key.
-pub(super) async fn execute(
-    app: &Arc<App>,
-    row: &Pending,
-    request_id: String,
-) -> Result<Done> {
-    let outcome = match Box::pin(self.carry_out(row)).await {
+pub(super) async fn execute(app: &Arc<App>, row: &Pending, request_id: String) -> Result<Done> {
+    let outcome = match Box::pin(carry_out(app, row)).await {
         Ok(result) => Outcome::Executed(result.to_string()),
         Err(error) if is_open(&error) && !is_late(row) => {
             tracing::warn!(pending_action.id = row.id, %error, "an approved action is tried again");
@@ -98,7 +94,7 @@ pub(super) async fn execute(
         at: now,
     };
     let note = note(row, &told, now);
-    self.store
+    app.store
         .conclude(row, outcome.clone(), event, note)
         .await?;
     let parsed = |text: &str| serde_json::from_str(text).unwrap_or_default();
@@ -112,7 +108,7 @@ async fn carry_out(app: &App, row: &Pending) -> Result<Value> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match Box::pin(self.attempt(row)).await {
+        match Box::pin(attempt(app, row)).await {
             // The rights of the user changed in this moment, and the token is one of before: it
             // was refused before anything was done.
             Err(error) if error.reason() == Reason::Unauthenticated && attempts < ATTEMPTS => {
@@ -129,34 +125,27 @@ async fn attempt(app: &App, row: &Pending) -> Result<Value> {
         reason: "pending_action".to_owned(),
         while_waiting: false,
     };
-    let acting = self.delegation.act(row.beginning.clone(), task);
+    let acting = app.delegation.act(row.beginning.clone(), task);
     let ctx = acting.ctx(limit(row)).await?;
-    let snapshot = self.snapshot().await?;
-    let Some((kind, _)) = tools::definition(&snapshot, &row.tool_name) else {
+    let snapshot = app::snapshot(app).await?;
+    let Some((Kind::Change(change), _)) = tools::definition(&snapshot, &row.tool_name) else {
         let gone = "The tool is not there any more";
         return Err(Error::new(Reason::NotFound, gone));
     };
     let key = format!("pending-action:{}", row.id);
     let input = row.input();
-    carry_out(
-        &self.services,
-        &ctx,
-        &kind,
-        &input,
-        row.record_version,
-        &key,
-    )
-    .await
+    let (services, version) = (&app.services, row.record_version);
+    tools::carry_out(services, &ctx, &change, &input, version, &key).await
 }
 
 /// Does again and again what a crash left behind, and ends what nobody decides, until the node
 /// stops; one process of all does it.
 pub(crate) fn sweep(app: &Arc<App>, tasks: &Tasks) {
-    let (app, stop) = (Arc::clone(self), tasks.stop_token());
-    let lease = Lease::new(self.store.db.clone(), "sweep:pending_actions", TERM);
+    let (app, stop) = (Arc::clone(app), tasks.stop_token());
+    let lease = Lease::new(app.store.db.clone(), "sweep:pending_actions", TERM);
     tasks.spawn(async move {
         let work = |_held| async {
-            if let Err(error) = app.swept().await {
+            if let Err(error) = swept(&app).await {
                 tracing::debug!(%error, "pending actions were not swept");
             }
             tokio::time::sleep(SWEEP).await;
@@ -167,14 +156,14 @@ pub(crate) fn sweep(app: &Arc<App>, tasks: &Tasks) {
 
 async fn swept(app: &Arc<App>) -> Result<()> {
     let now = clock::now();
-    self.store.expire(now).await?;
-    for row in self.store.reclaim(now, now + RUN + MARGIN).await? {
+    app.store.expire(now).await?;
+    for row in app.store.reclaim(now, now + RUN + MARGIN).await? {
         tracing::info!(
             pending_action.id = row.id,
             "an approved action was left behind; doing it"
         );
         // Tried again when its claim is over.
-        if let Err(error) = Box::pin(self.execute(&row, mesh::id::new())).await {
+        if let Err(error) = Box::pin(execute(app, &row, mesh::id::new())).await {
             tracing::debug!(pending_action.id = row.id, %error, "not done yet");
         }
     }

@@ -5,25 +5,39 @@
 //! idempotency key of its row, by whoever claimed it or, after a crash, by the sweep.
 
 mod decide;
+mod digest;
 mod execute;
 mod view;
 
-use mesh::{Ctx, Error, Result, error::Reason};
+use mesh::{Ctx, Error, Result, delegation::Beginning, error::Reason};
 use metadata::canonical;
 use serde_json::{Value, json};
 
-pub(crate) use view::Which;
+pub(crate) use decide::{approve, reject};
+pub(crate) use execute::sweep;
+pub(crate) use view::{Which, list, show};
 
 use crate::{
-    agent::Run,
-    app::App,
-    domain::proposal::{Bound, values},
+    app::{self, App},
     store::{Pending, Status, moment},
-    tools::{Kind, Tool},
+    tools::{Change, Tool},
 };
+use digest::{Bound, values};
 
 /// Longest input that is kept, in bytes.
 const INPUT_MAX: usize = 64 * 1024;
+
+/// Where a proposal comes from.
+pub(crate) struct Origin {
+    /// The conversation, where one is kept.
+    pub(crate) conversation_id: Option<String>,
+    /// Id of the answer that it is part of.
+    pub(crate) message_id: String,
+    /// Name of the agent; none for the built-in assistant.
+    pub(crate) agent: Option<String>,
+    /// How the work of the user began: it is carried out as this.
+    pub(crate) beginning: Beginning,
+}
 
 /// Keeps a proposal; gives its id, and the row as its user sees it.
 ///
@@ -33,8 +47,9 @@ const INPUT_MAX: usize = 64 * 1024;
 pub(crate) async fn propose(
     app: &App,
     ctx: &Ctx,
-    run: &Run,
+    origin: Origin,
     tool: &Tool,
+    change: &Change,
     input: &Value,
 ) -> Result<(String, Value)> {
     let text = |key: &str| input[key].as_str().map(str::to_owned);
@@ -42,14 +57,16 @@ pub(crate) async fn propose(
     if tool_input.len() > INPUT_MAX {
         return Err(Error::validation("TOO_LARGE", "The input is too large"));
     }
-    let (object_name, record_id) = match &tool.kind {
-        Kind::Action { object, .. } => (object.clone(), text("recordId")),
-        Kind::Flow { .. } => (None, None),
-        _ => (text("objectName"), text("recordId")),
+    let (object_name, record_id) = match change {
+        Change::Action { object, .. } => (object.clone(), text("recordId")),
+        Change::Flow { .. } => (None, None),
+        Change::CreateRecord | Change::UpdateRecord | Change::DeleteRecord => {
+            (text("objectName"), text("recordId"))
+        }
     };
     let data = input["data"].as_object();
-    if let (Some(data), Some(object)) = (data, &object_name) {
-        let fields = self.fields(ctx, object).await?;
+    if let (Some(data), Some(object), true) = (data, &object_name, change.kind().writes_record()) {
+        let fields = app.services.metadata.fields(ctx, object).await?;
         if let Some(field) = data.keys().find(|field| !fields.contains(*field)) {
             let message = format!("There is no field {field} in {object}");
             return Err(Error::validation("INVALID_FIELD", message));
@@ -57,61 +74,54 @@ pub(crate) async fn propose(
     }
     let (mut before, mut record_version) = (None, None);
     if let (Some(object), Some(id)) = (&object_name, &record_id) {
-        let (record, version) = self.services.get(ctx, object, id, "").await?;
-        record_version = Some(version);
-        before = match (&tool.kind, data) {
-            (Kind::UpdateRecord, Some(data)) => Some(values(&record, data.keys())),
-            (Kind::DeleteRecord, _) => Some(record),
-            _ => None,
+        let record = app.services.records.get(ctx, object, id).await?;
+        record_version = Some(record.version);
+        before = match (change, data) {
+            (Change::UpdateRecord, Some(data)) => Some(values(&record.value, data.keys())),
+            (Change::DeleteRecord, _) => Some(record.value),
+            (
+                Change::UpdateRecord
+                | Change::CreateRecord
+                | Change::Action { .. }
+                | Change::Flow { .. },
+                _,
+            ) => None,
         };
     }
     let now = ctx.now;
-    let beginning = run.acting.beginning().clone();
     let mut pending = Pending {
         id: mesh::id::new(),
-        conversation_id: run.conversation_id.clone(),
-        message_id: Some(run.message_id.clone()),
+        conversation_id: origin.conversation_id,
+        message_id: Some(origin.message_id),
         tool_name: tool.spec.name.clone(),
         tool_hash: tool.hash.clone(),
         tool_input,
+        kind: change.kind(),
         object_name,
         record_id,
         record_version,
-        action_name: tool.kind.action_name().to_owned(),
+        action_name: change.action_name().to_owned(),
         before: before.map(|before| before.to_string()),
         status: Status::Pending,
         result: None,
         error: None,
         rejection_reason: None,
         comment: None,
-        proposed_by: run
-            .agent
-            .name
-            .clone()
-            .unwrap_or_else(|| "assistant".to_owned()),
-        requested_by: beginning.user_id.clone(),
-        beginning,
+        proposed_by: origin.agent.unwrap_or_else(|| "assistant".to_owned()),
+        requested_by: origin.beginning.user_id.clone(),
+        beginning: origin.beginning,
         decided_by: None,
         proposed_at: now,
         decided_at: None,
-        expires_at: now + self.lifetime,
+        expires_at: now + app.lifetime,
         digest: String::new(),
     };
     pending.digest = digest(&pending);
     let id = pending.id.clone();
-    let event = Self::event(ctx, "ai.pending_action.queued", Some(id.clone()))?;
+    let event = app::event(ctx, "ai.pending_action.queued", Some(id.clone()))?;
     let shown = view::shown(&pending, None);
-    self.store.propose(pending, event).await?;
+    app.store.propose(pending, event).await?;
     Ok((id, shown))
-}
-
-/// Names of the fields of an object that the caller may see.
-async fn fields(app: &App, ctx: &Ctx, object: &str) -> Result<std::collections::HashSet<String>> {
-    let item = self.services.item(ctx, "object", object).await?;
-    let fields = item["fields"].as_object();
-    Ok(fields
-        .map(|fields| fields.keys().cloned().collect())
-        .unwrap_or_default())
 }
 
 /// The digest of a proposal as its row stands.

@@ -4,12 +4,15 @@
 use std::collections::{HashMap, HashSet};
 
 use mesh::{Ctx, Result, error::Reason};
+use metadata::ItemType;
 use serde_json::{Value, json};
 
+use super::digest::masked;
 use super::not_found;
 use crate::{
-    app::{App, Page, cursor, page_size},
-    domain::{message::wrong, proposal::masked},
+    app::App,
+    domain::{change::ChangeKind, message::wrong},
+    paging::{self, Page},
     store::{Filter, Pending, Status, moment},
 };
 
@@ -36,7 +39,7 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    pub(super) fn sees(app: &App, field: &str) -> bool {
+    pub(super) fn sees(&self, field: &str) -> bool {
         self.fields
             .as_ref()
             .is_some_and(|fields| fields.contains(field))
@@ -47,7 +50,7 @@ impl Sight {
 ///
 /// # Errors
 /// VALIDATION_ERROR naming the parameter.
-pub(crate) async fn list_pending(app: &App, ctx: &Ctx, which: &Which) -> Result<Page> {
+pub(crate) async fn list(app: &App, ctx: &Ctx, which: &Which) -> Result<Page> {
     let stated = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let status = match which.status.as_str() {
         "" => None,
@@ -56,17 +59,17 @@ pub(crate) async fn list_pending(app: &App, ctx: &Ctx, which: &Which) -> Result<
             Some(status.ok_or_else(|| wrong("status", "invalid_option", "is no state"))?)
         }
     };
-    let limit = usize::try_from(page_size(which.limit)?).unwrap_or(usize::MAX);
-    let before = cursor(&which.cursor)?;
+    let limit = usize::try_from(paging::size(which.limit)?).unwrap_or(usize::MAX);
+    let before = paging::cursor(&which.cursor)?;
     // What is over counts as such, also before the sweep has been there.
-    self.store.expire(ctx.now).await?;
+    app.store.expire(ctx.now).await?;
     let filter = Filter {
         status,
         conversation_id: stated(&which.conversation_id),
         object_name: stated(&which.object_name),
     };
-    let rows = self.store.all_pending(&filter, LOOKED_AT).await?;
-    let rows = self.visible(ctx, rows).await?;
+    let rows = app.store.all_pending(&filter, LOOKED_AT).await?;
+    let rows = visible(app, ctx, rows).await?;
     let total = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     let behind = rows
         .into_iter()
@@ -80,7 +83,7 @@ pub(crate) async fn list_pending(app: &App, ctx: &Ctx, which: &Which) -> Result<
         let sight = match &row.object_name {
             Some(object) => {
                 if !known.contains_key(object) {
-                    known.insert(object.clone(), self.sight(ctx, object).await?);
+                    known.insert(object.clone(), sight(app, ctx, object).await?);
                 }
                 known.get(object)
             }
@@ -99,9 +102,9 @@ pub(crate) async fn list_pending(app: &App, ctx: &Ctx, which: &Which) -> Result<
 ///
 /// # Errors
 /// NOT_FOUND, also for one that the caller may not see.
-pub(crate) async fn show_pending(app: &App, ctx: &Ctx, id: &str) -> Result<Value> {
-    self.store.expire(ctx.now).await?;
-    let (row, sight) = self.seen_pending(ctx, id).await?;
+pub(crate) async fn show(app: &App, ctx: &Ctx, id: &str) -> Result<Value> {
+    app.store.expire(ctx.now).await?;
+    let (row, sight) = seen(app, ctx, id).await?;
     Ok(shown(&row, sight.as_ref()))
 }
 
@@ -109,23 +112,19 @@ pub(crate) async fn show_pending(app: &App, ctx: &Ctx, id: &str) -> Result<Value
 ///
 /// # Errors
 /// NOT_FOUND.
-pub(super) async fn seen_pending(
-    app: &App,
-    ctx: &Ctx,
-    id: &str,
-) -> Result<(Pending, Option<Sight>)> {
-    let row = self.store.pending(id).await?.ok_or_else(|| not_found(id))?;
-    let mut seen = self.visible(ctx, vec![row]).await?;
+pub(super) async fn seen(app: &App, ctx: &Ctx, id: &str) -> Result<(Pending, Option<Sight>)> {
+    let row = app.store.pending(id).await?.ok_or_else(|| not_found(id))?;
+    let mut seen = visible(app, ctx, vec![row]).await?;
     let row = seen.pop().ok_or_else(|| not_found(id))?;
     let sight = match &row.object_name {
-        Some(object) => Some(self.sight(ctx, object).await?),
+        Some(object) => Some(sight(app, ctx, object).await?),
         None => None,
     };
     Ok((row, sight))
 }
 
 async fn sight(app: &App, ctx: &Ctx, object: &str) -> Result<Sight> {
-    match self.fields(ctx, object).await {
+    match app.services.metadata.fields(ctx, object).await {
         Ok(fields) => Ok(Sight {
             fields: Some(fields),
         }),
@@ -140,17 +139,17 @@ async fn visible(app: &App, ctx: &Ctx, rows: Vec<Pending>) -> Result<Vec<Pending
     let own =
         |row: &Pending| row.requested_by == caller || row.decided_by.as_ref() == Some(&caller);
     let mut records: HashMap<&str, HashSet<&str>> = HashMap::new();
-    let mut targets: HashSet<(&str, &str)> = HashSet::new();
+    let mut targets: HashSet<(ItemType, &str)> = HashSet::new();
     for row in rows.iter().filter(|row| !own(row)) {
         match (&row.object_name, &row.record_id) {
             (Some(object), Some(id)) => {
                 records.entry(object).or_default().insert(id);
             }
             (Some(object), None) => {
-                targets.insert(("object", object));
+                targets.insert((ItemType::Object, object));
             }
             (None, _) => {
-                targets.insert((kind(row), &row.action_name));
+                targets.insert((item_type(row), &row.action_name));
             }
         }
     }
@@ -159,21 +158,20 @@ async fn visible(app: &App, ctx: &Ctx, rows: Vec<Pending>) -> Result<Vec<Pending
         let ids: Vec<&str> = ids.into_iter().collect();
         for some in ids.chunks(ASKED) {
             let query = json!({"where": {"id": {"$in": some}}, "fields": ["id"], "limit": ASKED, "count": false});
-            let found = match self.services.query(ctx, object, &query).await {
+            let found = match app.services.records.query(ctx, object, &query).await {
                 Ok(found) => found,
                 Err(error) if is_hidden(error.reason()) => continue,
                 Err(error) => return Err(error),
             };
-            let found = found["items"].as_array().into_iter().flatten();
-            let ids = found.filter_map(|record| record["id"].as_str());
-            readable.extend(ids.map(|id| (object.to_owned(), id.to_owned())));
+            let ids = found.items.into_iter().map(|record| record.id);
+            readable.extend(ids.map(|id| (object.to_owned(), id)));
         }
     }
-    let mut known: HashSet<(String, String)> = HashSet::new();
-    for (kind, name) in targets {
-        match self.services.item(ctx, kind, name).await {
+    let mut known: HashSet<(ItemType, String)> = HashSet::new();
+    for (item_type, name) in targets {
+        match app.services.metadata.item(ctx, item_type, name).await {
             Ok(_) => {
-                known.insert((kind.to_owned(), name.to_owned()));
+                known.insert((item_type, name.to_owned()));
             }
             Err(error) if is_hidden(error.reason()) => {}
             Err(error) => return Err(error),
@@ -183,8 +181,8 @@ async fn visible(app: &App, ctx: &Ctx, rows: Vec<Pending>) -> Result<Vec<Pending
         own(row)
             || match (&row.object_name, &row.record_id) {
                 (Some(object), Some(id)) => readable.contains(&(object.clone(), id.clone())),
-                (Some(object), None) => known.contains(&("object".to_owned(), object.clone())),
-                (None, _) => known.contains(&(kind(row).to_owned(), row.action_name.clone())),
+                (Some(object), None) => known.contains(&(ItemType::Object, object.clone())),
+                (None, _) => known.contains(&(item_type(row), row.action_name.clone())),
             }
     };
     let seen: HashSet<String> = rows
@@ -199,10 +197,13 @@ async fn visible(app: &App, ctx: &Ctx, rows: Vec<Pending>) -> Result<Vec<Pending
 }
 
 /// What kind of metadata a row without an object is about.
-fn kind(row: &Pending) -> &'static str {
-    match row.tool_name.starts_with("flow_") {
-        true => "flow",
-        false => "action",
+fn item_type(row: &Pending) -> ItemType {
+    match row.kind {
+        ChangeKind::Flow => ItemType::Flow,
+        ChangeKind::Action
+        | ChangeKind::CreateRecord
+        | ChangeKind::UpdateRecord
+        | ChangeKind::DeleteRecord => ItemType::Action,
     }
 }
 
@@ -225,24 +226,17 @@ pub(super) fn shown(row: &Pending, sight: Option<&Sight>) -> Value {
         serde_json::from_str::<Value>(text).unwrap_or_default()
     };
     let mut input = row.input();
-    let written = matches!(row.action_name.as_str(), "create" | "update" | "delete")
-        && row.tool_name.ends_with("_record");
-    if !input["data"].is_null() && written {
-        input["data"] = masked(&input["data"], sees);
-    }
-    let diff = match written {
-        true => json!({
+    let mut diff = Value::Null;
+    if row.kind.writes_record() {
+        if !input["data"].is_null() {
+            input["data"] = masked(&input["data"], sees);
+        }
+        diff = json!({
             "before": masked(&parsed(&row.before), sees),
             "after": masked(input.get("data").unwrap_or(&Value::Null), sees),
-        }),
-        false => Value::Null,
-    };
-    let mut result = parsed(&row.result);
-    if written {
-        result = masked(&result, |field| {
-            sees(field) || matches!(field, "object" | "success")
         });
     }
+    let made = result(row, parsed(&row.result), sight);
     json!({
         "id": row.id,
         "conversation_id": row.conversation_id,
@@ -255,7 +249,7 @@ pub(super) fn shown(row: &Pending, sight: Option<&Sight>) -> Value {
         "tool_input": input,
         "diff": diff,
         "status": row.status.as_str(),
-        "result": result,
+        "result": made,
         "error": parsed(&row.error),
         "rejection_reason": row.rejection_reason,
         "comment": row.comment,
@@ -267,4 +261,15 @@ pub(super) fn shown(row: &Pending, sight: Option<&Sight>) -> Value {
         "expires_at": moment(row.expires_at),
         "digest": row.digest,
     })
+}
+
+/// What came of a change as a viewer may see it: a record without the fields that their sight does not
+/// reach, and what an action or a flow put out as it is.
+pub(super) fn result(row: &Pending, result: Value, sight: Option<&Sight>) -> Value {
+    match sight {
+        Some(sight) if row.kind.writes_record() => masked(&result, |field| {
+            sight.sees(field) || matches!(field, "object" | "success")
+        }),
+        Some(_) | None => result,
+    }
 }

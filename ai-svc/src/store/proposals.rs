@@ -9,6 +9,8 @@ use mesh::{
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use crate::domain::change::ChangeKind;
+
 use super::{AuditEvent, Store, Stored, conversations, is_id, opt_text, text};
 
 /// Where a pending action stands.
@@ -71,6 +73,8 @@ pub(crate) struct Pending {
     pub(crate) tool_hash: String,
     /// The input, as canonical JSON.
     pub(crate) tool_input: String,
+    /// What kind of change it is.
+    pub(crate) kind: ChangeKind,
     /// The object that it is about.
     pub(crate) object_name: Option<String>,
     /// The record that it is about.
@@ -132,7 +136,7 @@ pub(crate) enum Outcome {
 const COLUMNS: &str = "id, conversation_id, message_id, tool_name, tool_hash, tool_input, \
     object_name, record_id, record_version, action_name, before_values, status, result, error, \
     rejection_reason, comment, proposed_by, requested_by, beginning, decided_by, proposed_at, \
-    decided_at, expires_at, digest";
+    decided_at, expires_at, digest, kind";
 
 impl Store {
     /// Keeps a proposal.
@@ -145,7 +149,7 @@ impl Store {
             .write::<_, mesh::Error, _>(move |tx| {
                 let insert = Statement::new(format!(
                     "INSERT INTO ai_pending_actions ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, \
-                     $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)"
+                     $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)"
                 ))
                 .bind(&pending.id)
                 .bind(pending.conversation_id.clone())
@@ -170,7 +174,8 @@ impl Store {
                 .bind(pending.proposed_at)
                 .bind(pending.decided_at)
                 .bind(pending.expires_at)
-                .bind(&pending.digest);
+                .bind(&pending.digest)
+                .bind(pending.kind.as_str());
                 let note = event.statement();
                 async move {
                     tx.execute(insert).await?;
@@ -364,11 +369,18 @@ impl Store {
 
 fn pending(row: &Row) -> Result<Pending, DbError> {
     let wrong = |column, expected| DbError::Decode { column, expected };
+    let tool_name = text(row, 3)?;
+    let kind = match row.text(24)? {
+        Some(word) => ChangeKind::parse(word).ok_or_else(|| wrong(24, "a kind of change"))?,
+        // Proposed before there was a column for it.
+        None => ChangeKind::of_tool(&tool_name),
+    };
     Ok(Pending {
         id: text(row, 0)?,
+        kind,
         conversation_id: opt_text(row, 1)?,
         message_id: opt_text(row, 2)?,
-        tool_name: text(row, 3)?,
+        tool_name,
         tool_hash: text(row, 4)?,
         tool_input: text(row, 5)?,
         object_name: opt_text(row, 6)?,
