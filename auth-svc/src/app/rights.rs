@@ -4,23 +4,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use data_client::changes::{Event, Follower, Following, Objects, SILENCE_MAX};
 use mesh::{Error, Link, Result, clock, identity::Purpose};
 use proto::{
-    data::v1::{
-        ListChangedPrincipalsRequest, WatchChangesRequest,
-        change_service_client::ChangeServiceClient,
-        principal_service_client::PrincipalServiceClient,
-    },
+    data::v1::{ListChangedPrincipalsRequest, principal_service_client::PrincipalServiceClient},
     mesh::v1::{DescribeRequest, describe_service_client::DescribeServiceClient},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use super::App;
 use crate::{
     domain::{
         revocation::Revocation,
-        rights::{FOLLOWED, revoked},
+        rights::{followed, revoked},
     },
     store::{self, Followed},
 };
@@ -28,10 +25,8 @@ use crate::{
 /// Names under which positions are kept.
 const CHANGES: &str = "data-svc changes";
 const METADATA: &str = "data-svc metadata";
-/// data-svc says something every five seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// How long opening the stream may take.
-const OPENING_MAX: Duration = Duration::from_secs(5);
+/// How long data-svc may take to tell what is asked of it.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How often a position at which nothing was revoked is kept.
 const KEEP_EVERY: Duration = Duration::from_secs(30);
 /// How often the revision of the metadata is asked for.
@@ -90,34 +85,18 @@ where
 
 /// Follows the changes until the stream ends.
 async fn follow_changes(app: &App, data: &Link) -> Result<()> {
-    let known = store::revocations::followed(&app.store, CHANGES).await?;
-    let message = WatchChangesRequest {
-        after_position: known.unwrap_or_default(),
-        objects: FOLLOWED.map(str::to_owned).into(),
+    let following = Following {
         // Tokens from before there was anything to follow end within a minute.
-        from_now: known.is_none(),
+        after: store::revocations::followed(&app.store, CHANGES).await?,
+        objects: Objects::Only(followed().map(str::to_owned).collect()),
     };
-    let request = app.own.stream_request(Purpose::FollowChanges, message);
-    let request = request.await?;
-    let mut client = ChangeServiceClient::new(data.clone());
-    let opened = timeout(OPENING_MAX, client.watch_changes(request)).await;
-    let mut changes = match opened.map_err(|_| silent())? {
-        Ok(answer) => answer.into_inner(),
-        Err(status) if status.code() == Code::OutOfRange => {
-            return start_over(app, &status).await;
-        }
-        Err(status) => return Err(Error::from_status(&status)),
-    };
+    let mut changes = Follower::open(data, &app.own, following).await?;
     let mut kept_at = None;
     loop {
-        let told = timeout(SILENCE_MAX, changes.message()).await;
-        let told = match told.map_err(|_| silent())? {
-            Ok(Some(told)) => told,
-            Ok(None) => return Ok(()),
-            Err(status) if status.code() == Code::OutOfRange => {
-                return start_over(app, &status).await;
-            }
-            Err(status) => return Err(Error::from_status(&status)),
+        let told = match changes.next().await? {
+            Event::Told(told) => told,
+            Event::Gone { position } => return start_over(app, position).await,
+            Event::Ended => return Ok(()),
         };
         let told = Followed {
             revocations: revoked(&told.changes),
@@ -134,17 +113,7 @@ async fn follow_changes(app: &App, data: &Link) -> Result<()> {
 
 /// The changes after our position are gone, or data-svc has another database than before:
 /// anybody's rights may have changed, once, up to the position that it names.
-async fn start_over(app: &App, status: &tonic::Status) -> Result<()> {
-    let error = Error::from_status(status);
-    let position = error.detail("position").and_then(|position| {
-        // As a number in our own details, as text where only the standard ones came across.
-        position
-            .as_i64()
-            .or_else(|| position.as_str()?.parse().ok())
-    });
-    let Some(position) = position else {
-        return Err(error);
-    };
+async fn start_over(app: &App, position: i64) -> Result<()> {
     tracing::warn!(
         position,
         "changes of rights were missed; everybody's are read again"
@@ -180,7 +149,7 @@ async fn metadata_revision(app: &App, data: &Link) -> Result<i64> {
         .own
         .request(
             Purpose::FollowChanges,
-            OPENING_MAX,
+            ANSWER_MAX,
             DescribeRequest::default(),
         )
         .await?;
@@ -198,7 +167,7 @@ async fn changed_since(app: &App, data: &Link, known: i64) -> Result<(i64, Vec<R
     };
     let request = app
         .own
-        .request(Purpose::FollowChanges, OPENING_MAX, message)
+        .request(Purpose::FollowChanges, ANSWER_MAX, message)
         .await?;
     let told = PrincipalServiceClient::new(data.clone())
         .list_changed_principals(request)
@@ -240,8 +209,4 @@ async fn take_in_revision(app: &App, revision: i64, changed: Vec<Revocation>) ->
 /// A revision as the position that is kept.
 fn position(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
-}
-
-fn silent() -> Error {
-    Error::unavailable("The service that tells changes of rights")
 }

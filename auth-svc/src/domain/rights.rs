@@ -4,21 +4,20 @@
 
 use std::collections::HashMap;
 
-use proto::data::v1::Change;
+use data_client::changes::Change;
 use serde::Deserialize;
 
 use super::revocation::Revocation;
 
-/// The objects whose changes are followed: assignments of one user, and those of many.
-pub(crate) const FOLLOWED: [&str; 5] = [
-    "sys_user_permission_set",
-    "sys_user_position",
-    "sys_member",
-    "sys_position_permission_set",
-    "sys_permission_set",
-];
-/// How many of these name one user.
-const OF_ONE_USER: usize = 3;
+/// Objects each of whose records is about one user.
+const OF_ONE_USER: [&str; 3] = ["sys_user_permission_set", "sys_user_position", "sys_member"];
+/// Objects whose records are about whoever holds something.
+const OF_MANY_USERS: [&str; 2] = ["sys_position_permission_set", "sys_permission_set"];
+
+/// The objects whose changes are followed.
+pub(crate) fn followed() -> impl Iterator<Item = &'static str> {
+    OF_ONE_USER.into_iter().chain(OF_MANY_USERS)
+}
 
 #[derive(Deserialize)]
 struct Assignment {
@@ -31,20 +30,13 @@ pub(crate) fn revoked(changes: &[Change]) -> Vec<(i64, Revocation)> {
     let mut users: HashMap<String, i64> = HashMap::new();
     let mut everybody = None;
     for change in changes {
-        let found = FOLLOWED.iter().position(|object| *object == change.object);
-        let Some(kind) = found else { continue };
-        let assignments = [&change.before, &change.after];
-        let assignments = assignments.into_iter().filter(|json| !json.is_empty());
-        let named: Result<Vec<Assignment>, _> = assignments
-            .map(|json| serde_json::from_slice(json))
-            .collect();
-        match named {
-            // Moved from one user to another, it is about both.
-            Ok(named) if kind < OF_ONE_USER && !named.is_empty() => {
-                let named = named.into_iter();
-                users.extend(named.map(|assignment| (assignment.user_id, change.position)));
+        if OF_ONE_USER.contains(&change.object.as_str()) {
+            match named(change) {
+                Some(named) => users.extend(named.map(|user_id| (user_id, change.position))),
+                None => everybody = Some(change.position),
             }
-            _ => everybody = Some(change.position),
+        } else if OF_MANY_USERS.contains(&change.object.as_str()) {
+            everybody = Some(change.position);
         }
     }
     let users = users
@@ -56,6 +48,16 @@ pub(crate) fn revoked(changes: &[Change]) -> Vec<(i64, Revocation)> {
     let mut all: Vec<_> = users.chain(everybody).collect();
     all.sort_by_key(|(position, _)| *position);
     all
+}
+
+/// The users that a change of an assignment is about: both, when it moved from one to another.
+/// `None` when it does not say.
+fn named(change: &Change) -> Option<impl Iterator<Item = String>> {
+    let before: Option<Assignment> = change.before().ok()?;
+    let after: Option<Assignment> = change.after().ok()?;
+    let named: Vec<_> = before.into_iter().chain(after).collect();
+    let is_told = !named.is_empty();
+    is_told.then(|| named.into_iter().map(|assignment| assignment.user_id))
 }
 
 #[cfg(test)]
