@@ -1,10 +1,10 @@
 //! Rules about the tree itself that no compiler checks.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+mod tree;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use tree::{files, none, read, relative, root, sources};
 
 /// Longest source file, in lines.
 const LINES_MAX: usize = 600;
@@ -52,58 +52,6 @@ const EMPTY_NAMES: [&str; 9] = [
     "common", "util", "utils", "helper", "helpers", "core", "shared", "misc", "stuff",
 ];
 
-fn root() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    root.canonicalize().expect("the repository")
-}
-
-/// Every file of the repository that is not built, hidden, or a database.
-fn files(extensions: &[&str]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with('.') || name == "target" {
-                continue;
-            }
-            if path.is_dir() {
-                folders.push(path);
-            } else if extensions
-                .iter()
-                .any(|wanted| path.extension().is_some_and(|ext| ext == *wanted))
-            {
-                found.push(path);
-            }
-        }
-    }
-    assert!(!found.is_empty(), "no files {extensions:?}");
-    found.sort();
-    found
-}
-
-fn relative(path: &Path) -> String {
-    let path = path.strip_prefix(root()).unwrap_or(path);
-    path.to_string_lossy().into_owned()
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// Rust files of the crates themselves, tests aside.
-fn sources() -> Vec<PathBuf> {
-    let is_source = |path: &PathBuf| path.components().any(|part| part.as_os_str() == "src");
-    let sources: Vec<_> = files(&["rs"]).into_iter().filter(is_source).collect();
-    assert!(sources.len() > 50, "the sources are elsewhere");
-    sources
-}
-
-fn none(findings: &[String]) {
-    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
-}
-
 #[test]
 fn source_files_are_short_enough_to_read() {
     let mut findings = Vec::new();
@@ -146,34 +94,59 @@ fn dependencies(manifest: &str) -> (String, Vec<String>) {
     (name, used)
 }
 
-#[test]
-fn dependencies_point_one_way() {
+/// Dependencies that the graph does not have, of manifests: pairs of a path and a text.
+fn dependencies_back(manifests: &[(String, String)]) -> Vec<String> {
     let graph: BTreeMap<&str, &[&str]> = GRAPH.into_iter().collect();
     let mut findings = Vec::new();
-    let mut seen = 0;
-    for path in files(&["toml"]) {
-        if path.file_name().is_none_or(|name| name != "Cargo.toml")
-            || path.parent() == Some(&root())
-        {
-            continue;
-        }
-        let (name, used) = dependencies(&read(&path));
+    for (path, text) in manifests {
+        let (name, used) = dependencies(text);
         let Some(allowed) = graph.get(name.as_str()) else {
-            findings.push(format!(
-                "{}: crate `{name}` has no place in the graph",
-                relative(&path)
-            ));
+            findings.push(format!("{path}: crate `{name}` has no place in the graph"));
             continue;
         };
-        seen += 1;
         for dependency in used.iter().filter(|used| graph.contains_key(used.as_str())) {
             if !allowed.contains(&dependency.as_str()) {
                 findings.push(format!("{name} may not depend on {dependency}"));
             }
         }
     }
-    none(&findings);
-    assert_eq!(seen, GRAPH.len(), "every crate was looked at");
+    findings
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let is_manifest = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name == "Cargo.toml") && path.parent() != Some(&root())
+    };
+    let manifests: Vec<_> = files(&["toml"])
+        .iter()
+        .filter(|path| is_manifest(path))
+        .map(|path| (relative(path), read(path)))
+        .collect();
+    none(&dependencies_back(&manifests));
+    assert_eq!(manifests.len(), GRAPH.len(), "every crate was looked at");
+}
+
+#[test]
+fn a_planted_arrow_that_runs_back_is_found() {
+    let manifest = |name: &str, section: &str, used: &str| {
+        let text = format!("[package]\nname = \"{name}\"\n[{section}]\n{used}.workspace = true\n");
+        (format!("{name}/Cargo.toml"), text)
+    };
+    let planted = [
+        manifest("mesh", "dependencies", "data-svc"),
+        manifest("flow-svc", "dev-dependencies", "ai-svc"),
+        manifest("gateway", "dependencies", "mesh"),
+        manifest("stranger", "dependencies", "mesh"),
+    ];
+    assert_eq!(
+        dependencies_back(&planted),
+        [
+            "mesh may not depend on data-svc",
+            "flow-svc may not depend on ai-svc",
+            "stranger/Cargo.toml: crate `stranger` has no place in the graph",
+        ]
+    );
 }
 
 #[test]
