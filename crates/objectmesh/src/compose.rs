@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use data_svc::engine::Engine;
+use data_svc::kernel::Engine;
 use mesh::{
     Link,
     config::{MeshSection, Secret},

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use data_svc::engine::seed;
+use data_svc::seeds;
 use metadata::Severity;
 
 use super::people;

@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use data_svc::engine::seed;
+use data_svc::seeds;
 use mesh::db::Db;
 
 use crate::apps;

@@ -4,7 +4,7 @@
 use std::{io::Write, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use data_svc::{domain::policy::Principal, engine::Work, registry::packages};
+use data_svc::{kernel::{Work, access::Principal}, metadata::catalog};
 use gateway::openapi::{Document, Settings};
 use mesh::{
     identity::{ADMIN_PERMISSION_SET, Identity, Kind},

@@ -80,7 +80,7 @@ pub async fn ensure(mesh: &Mesh) -> anyhow::Result<Vec<String>> {
             }
         }
     }
-    data_svc::engine::seed::add_members(&mesh.engine, &ids).await?;
+    data_svc::seeds::add_members(&mesh.engine, &ids).await?;
     Ok(ids)
 }
 
