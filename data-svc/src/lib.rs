@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "index_ages_of_idempotency_keys",
         sql: include_str!("../migrations/0004_index_ages_of_idempotency_keys.sql"),
     },
+    Migration {
+        version: 5,
+        name: "record_revisions",
+        sql: include_str!("../migrations/0005_record_revisions.sql"),
+    },
 ];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -152,6 +157,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     });
     let principals = PrincipalServiceServer::new(organization::grpc::Principals {
         kernel: kernel.clone(),
+        catalog: Arc::clone(&catalog),
         fallback: config.fallback_permission_set.as_deref().map(Into::into),
     });
     let changes = ChangeServiceServer::new(changes::grpc::ChangesApi {

@@ -197,7 +197,7 @@ async fn find(
     if value.is_null() {
         return Ok(None);
     }
-    match select(kernel, work, object, &json!({field: value}), &["id"]).await {
+    match select(kernel, work, object, &json!({field: value}), &["id"], 1).await {
         Ok(found) => Ok(match found.into_iter().flatten().next() {
             Some(Cell::Text(id)) => Some(id),
             _ => None,

@@ -15,7 +15,7 @@ use mesh::{Error, error::Reason};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{discovery::unknown_version, gate::is_auth};
+use crate::path;
 
 /// The body of every answer: whole, or as it comes.
 pub(crate) enum Body {
@@ -115,7 +115,7 @@ impl Refusal {
         let error = Error::not_found("ROUTE_NOT_FOUND", format!("No route for {method} {path}"))
             .with("method", method.as_str())
             .with("path", path);
-        match unknown_version(path) {
+        match path::unknown_version(path) {
             Some(_) => error.with("supported", vec!["v1"]).into(),
             None => error.into(),
         }
@@ -163,7 +163,7 @@ impl Refusal {
             );
         }
         let mut envelope = error.envelope();
-        if let (true, Value::Object(map)) = (is_auth(path), &mut envelope) {
+        if let (true, Value::Object(map)) = (path::is_auth(path), &mut envelope) {
             map.insert("code".to_owned(), json!(reason.rest_code()));
             map.insert("message".to_owned(), json!(error.message()));
         }

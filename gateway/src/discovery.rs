@@ -139,15 +139,6 @@ impl Discovery {
     }
 }
 
-/// The version in a path `/api/vN/…` that is not served.
-pub(crate) fn unknown_version(path: &str) -> Option<&str> {
-    let rest = path.strip_prefix("/api/")?;
-    let version = rest.split('/').next()?;
-    let number = version.strip_prefix('v')?;
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    (digits && version != "v1").then_some(version)
-}
-
 fn version() -> Value {
     json!({"version": "v1", "status": "stable", "deprecatedAt": null, "sunsetAt": null})
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     answer::Refusal,
     origin::Origins,
+    path,
     upstream::{Repeats, Upstream},
 };
 
@@ -119,7 +120,7 @@ pub(crate) fn check_origin(
     }
     let message = "A request with a cookie must come from a trusted origin";
     // Better Auth's clients know this word; elsewhere the seed's code comes first.
-    Err(if is_auth(parts.uri.path()) {
+    Err(if path::is_auth(parts.uri.path()) {
         Error::new(Reason::InvalidOrigin, message)
     } else {
         Error::denied(message).with("reason", "INVALID_ORIGIN")
@@ -138,9 +139,4 @@ pub(crate) fn right_first(route: &Route, ctx: &Ctx, error: Error) -> Error {
             .unwrap_or(error),
         _ => error,
     }
-}
-
-/// Whether Better Auth's clients call this path.
-pub(crate) fn is_auth(path: &str) -> bool {
-    path.starts_with("/api/v1/auth/")
 }

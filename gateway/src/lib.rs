@@ -18,6 +18,7 @@ mod load;
 pub mod openapi;
 mod origin;
 mod own;
+mod path;
 mod probes;
 pub mod process;
 mod request_target;

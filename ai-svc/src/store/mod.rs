@@ -3,21 +3,28 @@
 //! Invariant: a write job awaits nothing but the database.
 
 mod conversations;
-mod pending;
+mod proposals;
 mod traces;
 
 use mesh::db::{Db, DbError, Migration, Row};
 
 pub(crate) use conversations::{Conversation, Stored, moment};
-pub(crate) use pending::{Filter, Outcome, Pending, Status};
+pub(crate) use proposals::{Filter, Outcome, Pending, Status};
 pub(crate) use traces::{AuditEvent, Trace};
 
 /// The schema, in order. Append only.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "create_conversations_and_pending_actions",
-    sql: include_str!("../../migrations/0001_create_conversations_and_pending_actions.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "create_conversations_and_pending_actions",
+        sql: include_str!("../../migrations/0001_create_conversations_and_pending_actions.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "add_kind_to_pending_actions",
+        sql: include_str!("../../migrations/0002_add_kind_to_pending_actions.sql"),
+    },
+];
 
 /// The database of ai-svc. Cheap to clone.
 #[derive(Clone)]

@@ -7,7 +7,10 @@ use mesh::{
 };
 
 use super::App;
-use crate::domain::{session::Session, user::User};
+use crate::{
+    domain::{session::Session, user::User},
+    store,
+};
 
 /// A user who acts in a live session.
 pub(crate) struct Acting {
@@ -17,68 +20,62 @@ pub(crate) struct Acting {
     pub user: User,
 }
 
-impl App {
-    /// The user and session behind the call.
-    ///
-    /// # Errors
-    /// UNAUTHENTICATED when nobody is signed in or the session is over; PERMISSION_DENIED for API
-    /// keys, which reach no credentials, and for services.
-    pub(crate) async fn acting(&self, ctx: &Ctx) -> Result<Acting> {
-        let identity = ctx.identity()?;
-        if identity.key_id.is_some() {
-            return Err(
-                Error::denied("An API key does not reach credentials").with("reason", "SCOPE")
-            );
-        }
-        if identity.kind == Kind::Service {
-            return Err(Error::denied("Only users have sessions"));
-        }
-        not_delegated(identity)?;
-        self.current(ctx, identity).await?.ok_or_else(over)
+/// The user and session behind the call.
+///
+/// # Errors
+/// UNAUTHENTICATED when nobody is signed in or the session is over; PERMISSION_DENIED for API
+/// keys, which reach no credentials, and for services.
+pub(crate) async fn acting(app: &App, ctx: &Ctx) -> Result<Acting> {
+    let identity = ctx.identity()?;
+    if identity.key_id.is_some() {
+        return Err(Error::denied("An API key does not reach credentials").with("reason", "SCOPE"));
     }
+    if identity.kind == Kind::Service {
+        return Err(Error::denied("Only users have sessions"));
+    }
+    not_delegated(identity)?;
+    current(app, ctx, identity).await?.ok_or_else(over)
+}
 
-    /// The user and session behind the call, if somebody is signed in.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub(crate) async fn acting_if_any(&self, ctx: &Ctx) -> Result<Option<Acting>> {
-        match &ctx.caller {
-            Some(caller) => self.current(ctx, &caller.identity).await,
-            None => Ok(None),
+/// The user and session behind the call, if somebody is signed in.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) async fn acting_if_any(app: &App, ctx: &Ctx) -> Result<Option<Acting>> {
+    match &ctx.caller {
+        Some(caller) => current(app, ctx, &caller.identity).await,
+        None => Ok(None),
+    }
+}
+
+/// Checks that the administrator who calls is still signed in. The guard has checked their
+/// right.
+///
+/// # Errors
+/// UNAUTHENTICATED when the session is over or the user is gone.
+pub(super) async fn admin<'c>(app: &App, ctx: &'c Ctx) -> Result<&'c Identity> {
+    let identity = ctx.identity()?;
+    not_delegated(identity)?;
+    let good = match (identity.kind, &identity.key_id) {
+        (Kind::Service, _) => true,
+        (Kind::User, Some(_)) => {
+            let user = store::users::find(&app.store, &identity.subject).await?;
+            user.is_some_and(|user| user.ban_at(ctx.now).is_none())
         }
-    }
+        (Kind::User, None) => current(app, ctx, identity).await?.is_some(),
+    };
+    if good { Ok(identity) } else { Err(over()) }
+}
 
-    /// Checks that the administrator who calls is still signed in. The guard has checked their
-    /// right.
-    ///
-    /// # Errors
-    /// UNAUTHENTICATED when the session is over or the user is gone.
-    pub(super) async fn admin<'c>(&self, ctx: &'c Ctx) -> Result<&'c Identity> {
-        let identity = ctx.identity()?;
-        not_delegated(identity)?;
-        let good = match (identity.kind, &identity.key_id) {
-            (Kind::Service, _) => true,
-            (Kind::User, Some(_)) => {
-                let user = self.store.user(&identity.subject).await?;
-                user.is_some_and(|user| user.ban_at(ctx.now).is_none())
-            }
-            (Kind::User, None) => self.current(ctx, identity).await?.is_some(),
-        };
-        if good { Ok(identity) } else { Err(over()) }
-    }
-
-    async fn current(&self, ctx: &Ctx, identity: &Identity) -> Result<Option<Acting>> {
-        let Some(id) = &identity.session_id else {
-            return Ok(None);
-        };
-        let found = self.store.session_by_id(id).await?;
-        let live = found.filter(|(session, user)| {
-            session.is_live(ctx.now)
-                && user.ban_at(ctx.now).is_none()
-                && user.id == identity.subject
-        });
-        Ok(live.map(|(session, user)| Acting { session, user }))
-    }
+async fn current(app: &App, ctx: &Ctx, identity: &Identity) -> Result<Option<Acting>> {
+    let Some(id) = &identity.session_id else {
+        return Ok(None);
+    };
+    let found = store::sessions::session_by_id(&app.store, id).await?;
+    let live = found.filter(|(session, user)| {
+        session.is_live(ctx.now) && user.ban_at(ctx.now).is_none() && user.id == identity.subject
+    });
+    Ok(live.map(|(session, user)| Acting { session, user }))
 }
 
 /// # Errors

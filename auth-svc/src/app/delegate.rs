@@ -6,15 +6,13 @@ use mesh::{
     identity::{Actor, Identity, Purpose},
 };
 
-use super::App;
-use crate::domain::{
-    api_key::ApiKey,
-    audit::{self, Action},
-    identity::delegated_identity,
-    input,
-    key::Minted,
-    session::Session,
-    user::User,
+use super::{App, exchange};
+use crate::{
+    domain::{
+        api_key::ApiKey, audit::Action, identity::delegated_identity, input, key::Minted,
+        session::Session, user::User,
+    },
+    store,
 };
 
 /// The services that work for users beyond a call.
@@ -41,100 +39,96 @@ pub(crate) struct Work<'w> {
     pub reason: &'w str,
 }
 
-impl App {
-    /// A token for the user, naming the service that calls.
-    ///
-    /// # Errors
-    /// PERMISSION_DENIED when the caller is no service that works for users, and when the work has
-    /// to end; VALIDATION_ERROR; SERVICE_UNAVAILABLE when the rights cannot be told.
-    pub(crate) async fn issue_delegated_token(&self, ctx: &Ctx, work: Work<'_>) -> Result<Minted> {
-        let caller = ctx.identity()?;
-        let may = caller.is_service_for(Purpose::Delegate)
-            && DELEGATES.contains(&caller.subject.as_str());
-        if !may {
-            return Err(Error::denied(
-                "Only services that work for users may ask for this",
-            ));
-        }
-        let reason = input::plain_text("reason", work.reason, REASON_LEN_MAX)?;
-        if reason.is_empty() || !input::can_be_id(work.run_id) {
-            let message = "run_id and reason must say what the token is for";
-            return Err(Error::validation("INVALID_REQUEST", message));
-        }
-        // The position first: whatever ends after it overtakes the token.
-        let position = self.store.feed_position().await?;
-        let user = self.store.user(work.user_id).await?;
-        let user = user.filter(|user| user.ban_at(ctx.now).is_none());
-        let user = user.ok_or_else(|| ends("USER_DISABLED", "The user may not act any more"))?;
-        let (session, key) = self.waiting_for(ctx, &work, &user).await?;
-        let owner = self.store.is_owner(&user.id).await?;
-        let rights = self
-            .principals
-            .resolve(ctx, &user, owner, work.organization_id)
-            .await?;
-        if work.organization_id.is_some()
-            && rights.organization_id.as_deref() != work.organization_id
-        {
-            let message = "The user is no member of the organisation any more";
-            return Err(ends("NOT_A_MEMBER", message));
-        }
-        let actor = Actor {
-            service: caller.subject.clone(),
-            run_id: work.run_id.to_owned(),
-            reason: reason.clone(),
-        };
-        let end = session.as_ref().map(Session::end);
-        let end = end.or_else(|| key.as_ref().and_then(|key| key.expires_at));
-        let identity = Identity {
-            session_id: session.map(|session| session.id),
-            key_id: key.map(|key| key.id),
-            // Those of the beginning, also when nobody waits any more.
-            scopes: work.scopes,
-            organization_id: work.organization_id.map(str::to_owned),
-            ..delegated_identity(&user, actor, rights)
-        };
-        let minted = self.keyring.mint(identity, position, end)?;
-        let service = audit::Actor::Service(caller.subject.clone());
-        let detail = format!("{} {reason}", work.run_id);
-        self.note_once_an_hour(
-            ctx,
-            Action::DelegatedTokenIssued,
-            service,
-            Some(&user.id),
-            detail,
-        )
-        .await?;
-        Ok(minted)
+/// A token for the user, naming the service that calls.
+///
+/// # Errors
+/// PERMISSION_DENIED when the caller is no service that works for users, and when the work has
+/// to end; VALIDATION_ERROR; SERVICE_UNAVAILABLE when the rights cannot be told.
+pub(crate) async fn issue_delegated_token(app: &App, ctx: &Ctx, work: Work<'_>) -> Result<Minted> {
+    let caller = ctx.identity()?;
+    let may =
+        caller.is_service_for(Purpose::Delegate) && DELEGATES.contains(&caller.subject.as_str());
+    if !may {
+        return Err(Error::denied(
+            "Only services that work for users may ask for this",
+        ));
     }
+    let reason = input::plain_text("reason", work.reason, REASON_LEN_MAX)?;
+    if reason.is_empty() || !input::can_be_id(work.run_id) {
+        let message = "run_id and reason must say what the token is for";
+        return Err(Error::validation("INVALID_REQUEST", message));
+    }
+    // The position first: whatever ends after it overtakes the token.
+    let position = store::revocations::feed_position(&app.store).await?;
+    let user = store::users::find(&app.store, work.user_id).await?;
+    let user = user.filter(|user| user.ban_at(ctx.now).is_none());
+    let user = user.ok_or_else(|| ends("USER_DISABLED", "The user may not act any more"))?;
+    let (session, key) = waiting_for(app, ctx, &work, &user).await?;
+    let owner = store::users::is_owner(&app.store, &user.id).await?;
+    let rights = app
+        .principals
+        .resolve(ctx, &user, owner, work.organization_id)
+        .await?;
+    if work.organization_id.is_some() && rights.organization_id.as_deref() != work.organization_id {
+        let message = "The user is no member of the organisation any more";
+        return Err(ends("NOT_A_MEMBER", message));
+    }
+    let actor = Actor {
+        service: caller.subject.clone(),
+        run_id: work.run_id.to_owned(),
+        reason: reason.clone(),
+    };
+    let end = session.as_ref().map(Session::end);
+    let end = end.or_else(|| key.as_ref().and_then(|key| key.expires_at));
+    let identity = Identity {
+        session_id: session.map(|session| session.id),
+        key_id: key.map(|key| key.id),
+        // Those of the beginning, also when nobody waits any more.
+        scopes: work.scopes,
+        organization_id: work.organization_id.map(str::to_owned),
+        ..delegated_identity(&user, actor, rights)
+    };
+    let minted = app.keyring.mint(identity, position, end)?;
+    let detail = format!("{} {reason}", work.run_id);
+    exchange::note_once_an_hour(
+        app,
+        ctx,
+        Action::DelegatedTokenIssued,
+        &caller.subject,
+        Some(&user.id),
+        detail,
+    )
+    .await?;
+    Ok(minted)
+}
 
-    /// The session or key that has to live because somebody waits.
-    async fn waiting_for(
-        &self,
-        ctx: &Ctx,
-        work: &Work<'_>,
-        user: &User,
-    ) -> Result<(Option<Session>, Option<ApiKey>)> {
-        if !work.while_waiting {
-            return Ok((None, None));
+/// The session or key that has to live because somebody waits.
+async fn waiting_for(
+    app: &App,
+    ctx: &Ctx,
+    work: &Work<'_>,
+    user: &User,
+) -> Result<(Option<Session>, Option<ApiKey>)> {
+    if !work.while_waiting {
+        return Ok((None, None));
+    }
+    match (work.session_id, work.key_id) {
+        (Some(id), None) => {
+            let found = store::sessions::session_by_id(&app.store, id).await?;
+            let live =
+                found.filter(|(session, owner)| session.is_live(ctx.now) && owner.id == user.id);
+            let ended = || ends("SESSION_ENDED", "The session has ended");
+            Ok((Some(live.ok_or_else(ended)?.0), None))
         }
-        match (work.session_id, work.key_id) {
-            (Some(id), None) => {
-                let found = self.store.session_by_id(id).await?;
-                let live = found
-                    .filter(|(session, owner)| session.is_live(ctx.now) && owner.id == user.id);
-                let ended = || ends("SESSION_ENDED", "The session has ended");
-                Ok((Some(live.ok_or_else(ended)?.0), None))
-            }
-            (None, Some(id)) => {
-                let found = self.store.key(id).await?;
-                let live = found.filter(|key| key.is_live(ctx.now) && key.user_id == user.id);
-                let ended = || ends("KEY_ENDED", "The API key has ended");
-                Ok((None, Some(live.ok_or_else(ended)?)))
-            }
-            (None, None) | (Some(_), Some(_)) => {
-                let message = "Who waits must have come by a session or by a key";
-                Err(Error::validation("INVALID_REQUEST", message))
-            }
+        (None, Some(id)) => {
+            let found = store::api_keys::find(&app.store, id).await?;
+            let live = found.filter(|key| key.is_live(ctx.now) && key.user_id == user.id);
+            let ended = || ends("KEY_ENDED", "The API key has ended");
+            Ok((None, Some(live.ok_or_else(ended)?)))
+        }
+        (None, None) | (Some(_), Some(_)) => {
+            let message = "Who waits must have come by a session or by a key";
+            Err(Error::validation("INVALID_REQUEST", message))
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use crate::store::{FeedPage, Store};
+use crate::store::{self, FeedPage, Store};
 
 /// How often other replicas' revocations are looked for.
 const LOOK: Duration = Duration::from_millis(400);
@@ -53,7 +53,7 @@ pub(super) fn start(app: &Arc<App>) {
         let mut failed = false;
         loop {
             let Some(app) = weak.upgrade() else { return };
-            match store.feed_position().await {
+            match store::revocations::feed_position(&store).await {
                 Ok(position) => {
                     failed = false;
                     app.feed.0.send_replace(Head {
@@ -70,7 +70,7 @@ pub(super) fn start(app: &Arc<App>) {
             drop(app);
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = store.revoked() => {}
+                () = store::revocations::revoked(&store) => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
@@ -89,18 +89,16 @@ pub(crate) struct Watcher {
     failed: bool,
 }
 
-impl App {
-    /// Watches the feed from a position on.
-    pub(crate) fn watch_revocations(&self, after_position: i64) -> Watcher {
-        Watcher {
-            store: self.store.clone(),
-            head: self.feed.0.subscribe(),
-            drain: self.tasks.drain_token(),
-            position: after_position,
-            told_at: None,
-            ends_at: Instant::now() + STREAM_MAX,
-            failed: false,
-        }
+/// Watches the feed from a position on.
+pub(crate) fn watch_revocations(app: &App, after_position: i64) -> Watcher {
+    Watcher {
+        store: app.store.clone(),
+        head: app.feed.0.subscribe(),
+        drain: app.tasks.drain_token(),
+        position: after_position,
+        told_at: None,
+        ends_at: Instant::now() + STREAM_MAX,
+        failed: false,
     }
 }
 
@@ -124,12 +122,16 @@ impl Watcher {
     async fn page(&mut self) -> Result<Option<FeedPage>> {
         let Some(told_at) = self.told_at else {
             // Read here and not waited for: who begins to watch hears at once where it stands.
-            return self.store.feed_after(self.position, PAGE).await.map(Some);
+            return store::revocations::feed_after(&self.store, self.position, PAGE)
+                .await
+                .map(Some);
         };
         loop {
             let head = *self.head.borrow_and_update();
             if head.position > self.position {
-                return self.store.feed_after(self.position, PAGE).await.map(Some);
+                return store::revocations::feed_after(&self.store, self.position, PAGE)
+                    .await
+                    .map(Some);
             }
             if head.at.elapsed() > STALE {
                 return Err(Error::unavailable("The feed of revocations"));

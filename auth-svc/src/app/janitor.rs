@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mesh::{Result, clock};
 
 use super::App;
+use crate::store;
 
 /// How often keys are read again; well below how long a retired key verifies.
 const EVERY: Duration = Duration::from_secs(60);
@@ -29,23 +30,19 @@ pub(super) fn start(app: &Arc<App>) {
             // The task does not keep a node alive that nobody holds any more.
             let Some(app) = weak.upgrade() else { return };
             round = round.wrapping_add(1);
-            if let Err(error) = app.tidy(round.is_multiple_of(CLEAN_UP_EVERY)).await {
+            if let Err(error) = tidy(&app, round.is_multiple_of(CLEAN_UP_EVERY)).await {
                 tracing::warn!(error = %error, "keys and sessions were not tidied; trying again");
             }
         }
     });
 }
 
-impl App {
-    async fn tidy(&self, clean_up: bool) -> Result<()> {
-        self.keyring.refresh().await?;
-        if clean_up {
-            let now = clock::now();
-            self.store
-                .purge(now - KEPT, now - self.throttle.forget_after)
-                .await?;
-            self.store.purge_feed(now - FEED_KEPT).await?;
-        }
-        Ok(())
+async fn tidy(app: &App, clean_up: bool) -> Result<()> {
+    app.keyring.refresh().await?;
+    if clean_up {
+        let now = clock::now();
+        store::keys::purge(&app.store, now - KEPT, now - app.throttle.forget_after).await?;
+        store::revocations::purge_feed(&app.store, now - FEED_KEPT).await?;
     }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use crate::{
         key::{KeyId, KeySet, Minted},
         token::Secrets,
     },
-    store::Store,
+    store::{self, Store},
 };
 
 /// How long a retired key still verifies: longer than a token lives, and than a replica takes to
@@ -39,7 +39,7 @@ impl Keyring {
     ) -> anyhow::Result<Self> {
         let mut ids = read(&store).await?;
         if ids.is_empty() {
-            store.add_key_id(next_id(0)).await?;
+            store::keys::add_key_id(&store, next_id(0)).await?;
             ids = read(&store).await?;
         }
         let keys = KeySet::derive(&ids, &secrets, clock::now())
@@ -79,7 +79,7 @@ impl Keyring {
             .1
             .is_none_or(|made| clock::now() - made >= self.rotate_after)
         {
-            self.store.add_key_id(next_id(newest.0)).await?;
+            store::keys::add_key_id(&self.store, next_id(newest.0)).await?;
             ids = read(&self.store).await?;
         }
         let keys = KeySet::derive(&ids, &self.secrets, clock::now())
@@ -91,7 +91,7 @@ impl Keyring {
 }
 
 async fn read(store: &Store) -> Result<Vec<KeyId>> {
-    store.key_ids(clock::now() - RETIRED_FOR).await
+    store::keys::key_ids(store, clock::now() - RETIRED_FOR).await
 }
 
 fn next_id(generation: i64) -> KeyId {

@@ -1,26 +1,27 @@
 //! What the RPCs do: each operation reads, decides by the rules of [`crate::domain`], hashes and
 //! asks peers outside any transaction, and writes once.
 
-mod admin;
-mod admit;
-mod delegate;
-mod exchange;
-mod feed;
+pub(crate) mod admin;
+pub(crate) mod admit;
+pub(crate) mod delegate;
+pub(crate) mod exchange;
+pub(crate) mod feed;
 mod janitor;
 mod keyring;
-mod keys;
+pub(crate) mod keys;
 mod passwords;
 mod principals;
-mod profile;
+pub(crate) mod profile;
 mod revoke;
 mod rights;
-mod sessions;
-mod sign_in;
+pub(crate) mod sessions;
+pub(crate) mod sign_in;
 
 use std::{sync::Arc, time::Duration};
 
 use mesh::{
     Ctx, Link, Result,
+    audit::{Actor, Entry},
     config::Secret,
     db::Db,
     service_identity::{ServiceIdentity, ServiceToken},
@@ -33,7 +34,7 @@ use crate::{
     Config,
     config::EmailAndPassword,
     domain::{
-        audit::{Action, Actor, Event},
+        audit::{self, Action},
         cookie::Cookie,
         input,
         session::{Client, Lifetimes, Session},
@@ -41,7 +42,7 @@ use crate::{
         token::{self, Secrets},
         user::User,
     },
-    store::Store,
+    store::{self, Store},
 };
 
 pub(crate) use admin::Account;
@@ -160,7 +161,7 @@ impl App {
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn has_owner(&self) -> Result<bool> {
-        Ok(self.store.owner().await?.is_some())
+        Ok(store::users::owner(&self.store).await?.is_some())
     }
 
     /// A new session and its token.
@@ -228,19 +229,19 @@ fn client(ctx: &Ctx) -> Client {
     }
 }
 
-/// An entry of the audit log for this call.
-fn event(ctx: &Ctx, action: Action, actor: Actor, subject: Option<&str>) -> Event {
+/// An entry of the audit log for this call, about that user.
+fn entry(ctx: &Ctx, action: Action, actor: Actor, subject: Option<&str>) -> Entry {
     let client = client(ctx);
-    Event {
-        id: mesh::id::new(),
+    let entry = Entry {
         at: mesh::clock::now(),
-        action,
         actor,
-        subject: subject.map(ToOwned::to_owned),
         ip_address: client.ip_address,
         user_agent: client.user_agent,
-        request_id: ctx.request_id.to_string(),
-        detail: None,
+        ..Entry::of(ctx, action.as_str())
+    };
+    match subject {
+        Some(user_id) => entry.on(audit::OBJECT, user_id),
+        None => entry,
     }
 }
 
@@ -301,7 +302,7 @@ mod tests {
             remember: true,
             callback_url: None,
         };
-        app.sign_up(&ctx(None), asked).await.unwrap()
+        sign_in::sign_up(app, &ctx(None), asked).await.unwrap()
     }
 
     fn ctx(identity: Option<Identity>) -> Ctx {
@@ -332,15 +333,17 @@ mod tests {
             password: "correct horse".into(),
         };
         let refusals = [
-            app.change_password(&ctx, "correct horse".into(), "another one".into())
+            sessions::change_password(&app, &ctx, "correct horse".into(), "another one".into())
                 .await
                 .err(),
-            app.list_sessions(&ctx).await.err(),
-            app.revoke_sessions(&ctx, false).await.err(),
-            app.revoke_session(&ctx, "x").await.err(),
-            app.update_user(&ctx, Some("X"), None).await.err(),
-            app.create_user(&ctx, account()).await.err(),
-            app.set_user_password(&ctx, &user.id, "another one".into())
+            sessions::list_sessions(&app, &ctx).await.err(),
+            sessions::revoke_sessions(&app, &ctx, false).await.err(),
+            sessions::revoke_session(&app, &ctx, "x").await.err(),
+            profile::update_user(&app, &ctx, Some("X"), None)
+                .await
+                .err(),
+            admin::create_user(&app, &ctx, account()).await.err(),
+            admin::set_user_password(&app, &ctx, &user.id, "another one".into())
                 .await
                 .err(),
         ];
@@ -348,11 +351,13 @@ mod tests {
             assert_eq!(refusal.unwrap().reason(), Reason::PermissionDenied);
         }
         // It is nobody's session, and what is no credential stays open to it.
-        assert!(app.acting_if_any(&ctx).await.unwrap().is_none());
-        app.sign_out(&ctx).await.unwrap();
+        assert!(admit::acting_if_any(&app, &ctx).await.unwrap().is_none());
+        sessions::sign_out(&app, &ctx).await.unwrap();
         let page = input::Page::of(None, None, "", "").unwrap();
-        assert_eq!(app.list_users(&ctx, &page).await.unwrap().1, 1);
-        let stranger = app.list_users(&by_key("nobody"), &page).await.unwrap_err();
+        assert_eq!(admin::list_users(&app, &ctx, &page).await.unwrap().1, 1);
+        let stranger = admin::list_users(&app, &by_key("nobody"), &page)
+            .await
+            .unwrap_err();
         assert_eq!(stranger.reason(), Reason::Unauthenticated);
     }
 
@@ -361,42 +366,58 @@ mod tests {
         let (app, _dir) = app().await;
         let user = sign_up(&app).await.user;
         let now = mesh::clock::now();
-        drop(app.take_attempt([1; 32]).await.unwrap());
-        let purge = |ended, missed| app.store.purge(ended, missed);
+        drop(sign_in::take_attempt(&app, [1; 32]).await.unwrap());
+        let purge = |ended, missed| store::keys::purge(&app.store, ended, missed);
         purge(now, now - time::Duration::DAY).await.unwrap();
-        let sessions = app.store.live_sessions(&user.id, now).await.unwrap();
+        let sessions = store::sessions::live_sessions(&app.store, &user.id, now)
+            .await
+            .unwrap();
         assert_eq!(sessions.len(), 1);
         let newer = KeyId {
             id: "k2".into(),
             generation: 2,
             created_at: now,
         };
-        app.store.add_key_id(newer.clone()).await.unwrap();
-        // The same generation again, as another replica would make it.
-        app.store
-            .add_key_id(KeyId {
-                id: "k3".into(),
-                ..newer
-            })
+        store::keys::add_key_id(&app.store, newer.clone())
             .await
             .unwrap();
+        // The same generation again, as another replica would make it.
+        store::keys::add_key_id(
+            &app.store,
+            KeyId {
+                id: "k3".into(),
+                ..newer
+            },
+        )
+        .await
+        .unwrap();
         let long_ago = now - time::Duration::days(1);
-        assert_eq!(app.store.key_ids(long_ago).await.unwrap().len(), 2);
+        assert_eq!(
+            store::keys::key_ids(&app.store, long_ago)
+                .await
+                .unwrap()
+                .len(),
+            2
+        );
         let later = now + time::Duration::days(40);
         purge(later, later).await.unwrap();
         assert!(
-            app.store
-                .live_sessions(&user.id, now)
+            store::sessions::live_sessions(&app.store, &user.id, now)
                 .await
                 .unwrap()
                 .is_empty()
         );
-        assert_eq!(app.store.key_ids(long_ago).await.unwrap().len(), 1);
+        assert_eq!(
+            store::keys::key_ids(&app.store, long_ago)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
         let which = Which::All;
-        let noted = event(&ctx(None), Action::SignOut, Actor::Anonymous, None);
+        let noted = entry(&ctx(None), Action::SignOut, Actor::Anonymous, None);
         assert!(
-            app.store
-                .end_sessions(&user.id, which, noted)
+            store::sessions::end_sessions(&app.store, &user.id, which, noted)
                 .await
                 .unwrap()
                 .is_empty()
@@ -407,12 +428,11 @@ mod tests {
     async fn without_data_svc_nobody_is_let_in_or_told_to_sign_in_again() {
         let (app, _dir) = app().await;
         let begun = sign_up(&app).await;
-        let refusal = app
-            .exchange(&ctx(None), Credential::Bearer(&begun.token))
+        let refusal = exchange::exchange(&app, &ctx(None), Credential::Bearer(&begun.token))
             .await
             .unwrap_err();
         assert_eq!(refusal.reason(), Reason::ServiceUnavailable);
         // Accounts are administered all the same: what was not told is told with the next token.
-        app.admin(&by_key(&begun.user.id)).await.unwrap();
+        admit::admin(&app, &by_key(&begun.user.id)).await.unwrap();
     }
 }

@@ -11,45 +11,41 @@ pub(super) const STORE_LIMIT: Duration = Duration::from_millis(500);
 /// identity token minted before the session ended.
 const RETRY_S: [u64; 6] = [1, 2, 5, 10, 20, 40];
 
-impl App {
-    /// Marks sessions as ended, after the database has them no more. The database is the
-    /// authority, so a session store that is away fails nothing: the news follow when it is back.
-    pub(super) async fn announce_ended(self: &Arc<Self>, ended: Vec<TokenHash>) {
-        let Some(missed) = self.mark_ended(ended).await else {
-            return;
-        };
-        let app = self.clone();
-        let stop = self.tasks.stop_token();
-        self.tasks.spawn(async move {
-            let mut missed = missed;
-            for wait in RETRY_S {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(Duration::from_secs(wait)) => {}
-                }
-                match app.mark_ended(missed).await {
-                    Some(still) => missed = still,
-                    None => return,
-                }
+/// Marks sessions as ended, after the database has them no more. The database is the
+/// authority, so a session store that is away fails nothing: the news follow when it is back.
+pub(super) async fn announce_ended(app: &Arc<App>, ended: Vec<TokenHash>) {
+    let Some(missed) = mark_ended(app, ended).await else {
+        return;
+    };
+    let (app, tasks) = (app.clone(), &app.tasks);
+    let stop = tasks.stop_token();
+    tasks.spawn(async move {
+        let mut missed = missed;
+        for wait in RETRY_S {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_secs(wait)) => {}
             }
-            tracing::error!(
-                session.count = missed.len(),
-                "the session store did not learn that sessions ended"
-            );
-        });
-    }
-
-    /// Those that could not be marked.
-    async fn mark_ended(&self, ended: Vec<TokenHash>) -> Option<Vec<TokenHash>> {
-        for (done, session) in ended.iter().enumerate() {
-            let marked = tokio::time::timeout(STORE_LIMIT, self.sessions.mark_ended(session)).await;
-            if !matches!(marked, Ok(Ok(()))) {
-                tracing::warn!(
-                    "the session store did not learn that a session ended; trying again"
-                );
-                return Some(ended[done..].to_vec());
+            match mark_ended(&app, missed).await {
+                Some(still) => missed = still,
+                None => return,
             }
         }
-        None
+        tracing::error!(
+            session.count = missed.len(),
+            "the session store did not learn that sessions ended"
+        );
+    });
+}
+
+/// Those that could not be marked.
+async fn mark_ended(app: &App, ended: Vec<TokenHash>) -> Option<Vec<TokenHash>> {
+    for (done, session) in ended.iter().enumerate() {
+        let marked = tokio::time::timeout(STORE_LIMIT, app.sessions.mark_ended(session)).await;
+        if !matches!(marked, Ok(Ok(()))) {
+            tracing::warn!("the session store did not learn that a session ended; trying again");
+            return Some(ended[done..].to_vec());
+        }
     }
+    None
 }

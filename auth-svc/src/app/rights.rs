@@ -6,7 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use mesh::{Error, Link, Result, clock, identity::Purpose};
 use proto::{
-    data::v1::{WatchChangesRequest, change_service_client::ChangeServiceClient},
+    data::v1::{
+        ListChangedPrincipalsRequest, WatchChangesRequest,
+        change_service_client::ChangeServiceClient,
+        principal_service_client::PrincipalServiceClient,
+    },
     mesh::v1::{DescribeRequest, describe_service_client::DescribeServiceClient},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -18,7 +22,7 @@ use crate::{
         revocation::Revocation,
         rights::{FOLLOWED, revoked},
     },
-    store::Followed,
+    store::{self, Followed},
 };
 
 /// Names under which positions are kept.
@@ -39,13 +43,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Starts the tasks; they end with the node.
 pub(super) fn start(app: &Arc<App>, data: &Link) {
     run(app, data, "changes of rights", |app, data| async move {
-        app.follow_changes(&data).await
+        follow_changes(&app, &data).await
     });
     run(
         app,
         data,
         "the metadata's revision",
-        |app, data| async move { app.follow_metadata(&data).await },
+        |app, data| async move { follow_metadata(&app, &data).await },
     );
 }
 
@@ -84,107 +88,158 @@ where
     });
 }
 
-impl App {
-    /// Follows the changes until the stream ends.
-    async fn follow_changes(&self, data: &Link) -> Result<()> {
-        let known = self.store.followed(CHANGES).await?;
-        let message = WatchChangesRequest {
-            after_position: known.unwrap_or_default(),
-            objects: FOLLOWED.map(str::to_owned).into(),
-            // Tokens from before there was anything to follow end within a minute.
-            from_now: known.is_none(),
-        };
-        let request = self.own.stream_request(Purpose::FollowChanges, message);
-        let request = request.await?;
-        let mut client = ChangeServiceClient::new(data.clone());
-        let opened = timeout(OPENING_MAX, client.watch_changes(request)).await;
-        let mut changes = match opened.map_err(|_| silent())? {
-            Ok(answer) => answer.into_inner(),
+/// Follows the changes until the stream ends.
+async fn follow_changes(app: &App, data: &Link) -> Result<()> {
+    let known = store::revocations::followed(&app.store, CHANGES).await?;
+    let message = WatchChangesRequest {
+        after_position: known.unwrap_or_default(),
+        objects: FOLLOWED.map(str::to_owned).into(),
+        // Tokens from before there was anything to follow end within a minute.
+        from_now: known.is_none(),
+    };
+    let request = app.own.stream_request(Purpose::FollowChanges, message);
+    let request = request.await?;
+    let mut client = ChangeServiceClient::new(data.clone());
+    let opened = timeout(OPENING_MAX, client.watch_changes(request)).await;
+    let mut changes = match opened.map_err(|_| silent())? {
+        Ok(answer) => answer.into_inner(),
+        Err(status) if status.code() == Code::OutOfRange => {
+            return start_over(app, &status).await;
+        }
+        Err(status) => return Err(Error::from_status(&status)),
+    };
+    let mut kept_at = None;
+    loop {
+        let told = timeout(SILENCE_MAX, changes.message()).await;
+        let told = match told.map_err(|_| silent())? {
+            Ok(Some(told)) => told,
+            Ok(None) => return Ok(()),
             Err(status) if status.code() == Code::OutOfRange => {
-                return self.start_over(&status).await;
+                return start_over(app, &status).await;
             }
             Err(status) => return Err(Error::from_status(&status)),
         };
-        let mut kept_at = None;
-        loop {
-            let told = timeout(SILENCE_MAX, changes.message()).await;
-            let told = match told.map_err(|_| silent())? {
-                Ok(Some(told)) => told,
-                Ok(None) => return Ok(()),
-                Err(status) if status.code() == Code::OutOfRange => {
-                    return self.start_over(&status).await;
-                }
-                Err(status) => return Err(Error::from_status(&status)),
-            };
-            let told = Followed {
-                revocations: revoked(&told.changes),
-                position: told.position,
-                restart: false,
-            };
-            let due = kept_at.is_none_or(|at: Instant| at.elapsed() >= KEEP_EVERY);
-            if due || !told.revocations.is_empty() {
-                self.store.take_in(CHANGES, told, clock::now()).await?;
-                kept_at = Some(Instant::now());
-            }
-        }
-    }
-
-    /// The changes after our position are gone, or data-svc has another database than before:
-    /// anybody's rights may have changed, once, up to the position that it names.
-    async fn start_over(&self, status: &tonic::Status) -> Result<()> {
-        let error = Error::from_status(status);
-        let position = error.detail("position").and_then(|position| {
-            // As a number in our own details, as text where only the standard ones came across.
-            position
-                .as_i64()
-                .or_else(|| position.as_str()?.parse().ok())
-        });
-        let Some(position) = position else {
-            return Err(error);
-        };
-        tracing::warn!(
-            position,
-            "changes of rights were missed; everybody's are read again"
-        );
         let told = Followed {
-            revocations: vec![(position, Revocation::Everybody)],
-            position,
-            restart: true,
+            revocations: revoked(&told.changes),
+            position: told.position,
+            restart: false,
         };
-        self.store.take_in(CHANGES, told, clock::now()).await
-    }
-
-    /// Permission sets come with the metadata: with each new revision anybody's system permissions
-    /// may be others.
-    async fn follow_metadata(&self, data: &Link) -> Result<()> {
-        let mut request = self
-            .own
-            .request(
-                Purpose::FollowChanges,
-                OPENING_MAX,
-                DescribeRequest::default(),
-            )
-            .await?;
-        request.set_timeout(OPENING_MAX);
-        let described = DescribeServiceClient::new(data.clone())
-            .describe(request)
-            .await
-            .map_err(|status| Error::from_status(&status))?
-            .into_inner();
-        let revision = i64::try_from(described.registry_revision).unwrap_or(i64::MAX);
-        let known = self.store.followed(METADATA).await?;
-        if known.is_none_or(|known| known < revision) {
-            let everybody = (revision, Revocation::Everybody);
-            let told = Followed {
-                revocations: known.map(|_| everybody).into_iter().collect(),
-                position: revision,
-                restart: false,
-            };
-            self.store.take_in(METADATA, told, clock::now()).await?;
+        let due = kept_at.is_none_or(|at: Instant| at.elapsed() >= KEEP_EVERY);
+        if due || !told.revocations.is_empty() {
+            store::revocations::take_in(&app.store, CHANGES, told, clock::now()).await?;
+            kept_at = Some(Instant::now());
         }
-        sleep(METADATA_EVERY).await;
-        Ok(())
     }
+}
+
+/// The changes after our position are gone, or data-svc has another database than before:
+/// anybody's rights may have changed, once, up to the position that it names.
+async fn start_over(app: &App, status: &tonic::Status) -> Result<()> {
+    let error = Error::from_status(status);
+    let position = error.detail("position").and_then(|position| {
+        // As a number in our own details, as text where only the standard ones came across.
+        position
+            .as_i64()
+            .or_else(|| position.as_str()?.parse().ok())
+    });
+    let Some(position) = position else {
+        return Err(error);
+    };
+    tracing::warn!(
+        position,
+        "changes of rights were missed; everybody's are read again"
+    );
+    let told = Followed {
+        revocations: vec![(position, Revocation::Everybody)],
+        position,
+        restart: true,
+    };
+    store::revocations::take_in(&app.store, CHANGES, told, clock::now()).await
+}
+
+/// Permission sets come with the metadata, so with a revision of it users may have other system
+/// permissions: data-svc tells which.
+async fn follow_metadata(app: &App, data: &Link) -> Result<()> {
+    let revision = metadata_revision(app, data).await?;
+    match store::revocations::followed(&app.store, METADATA).await? {
+        // Tokens from before there was anything to follow end within a minute.
+        None => take_in_revision(app, revision, Vec::new()).await?,
+        Some(known) if known < revision => {
+            let (revision, changed) = changed_since(app, data, known).await?;
+            take_in_revision(app, revision, changed).await?;
+        }
+        Some(_) => {}
+    }
+    sleep(METADATA_EVERY).await;
+    Ok(())
+}
+
+/// The revision of the metadata that data-svc serves.
+async fn metadata_revision(app: &App, data: &Link) -> Result<i64> {
+    let request = app
+        .own
+        .request(
+            Purpose::FollowChanges,
+            OPENING_MAX,
+            DescribeRequest::default(),
+        )
+        .await?;
+    let described = DescribeServiceClient::new(data.clone())
+        .describe(request)
+        .await
+        .map_err(|status| Error::from_status(&status))?;
+    Ok(position(described.into_inner().registry_revision))
+}
+
+/// Whose rights changed after that revision, and up to which one that is told.
+async fn changed_since(app: &App, data: &Link, known: i64) -> Result<(i64, Vec<Revocation>)> {
+    let message = ListChangedPrincipalsRequest {
+        after_revision: u64::try_from(known).unwrap_or_default(),
+    };
+    let request = app
+        .own
+        .request(Purpose::FollowChanges, OPENING_MAX, message)
+        .await?;
+    let told = PrincipalServiceClient::new(data.clone())
+        .list_changed_principals(request)
+        .await;
+    match told {
+        Ok(told) => {
+            let told = told.into_inner();
+            let changed = match told.everybody {
+                true => vec![Revocation::Everybody],
+                false => told
+                    .user_ids
+                    .into_iter()
+                    .map(Revocation::UserRights)
+                    .collect(),
+            };
+            Ok((position(told.revision), changed))
+        }
+        // A replica of the version before, which cannot tell.
+        Err(status) if status.code() == Code::Unimplemented => {
+            let revision = metadata_revision(app, data).await?;
+            Ok((revision, vec![Revocation::Everybody]))
+        }
+        Err(status) => Err(Error::from_status(&status)),
+    }
+}
+
+async fn take_in_revision(app: &App, revision: i64, changed: Vec<Revocation>) -> Result<()> {
+    let told = Followed {
+        revocations: changed
+            .into_iter()
+            .map(|revocation| (revision, revocation))
+            .collect(),
+        position: revision,
+        restart: false,
+    };
+    store::revocations::take_in(&app.store, METADATA, told, clock::now()).await
+}
+
+/// A revision as the position that is kept.
+fn position(revision: u64) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
 }
 
 fn silent() -> Error {

@@ -1,7 +1,8 @@
-//! What is written down about people's accounts. Never a secret, never an unknown address: people
-//! type passwords into the wrong field.
+//! What is written down about people's accounts, as entries of [`mesh::audit`]. Never a secret, never
+//! an unknown address: people type passwords into the wrong field.
 
-use time::OffsetDateTime;
+/// The object whose records entries are about: users.
+pub(crate) const OBJECT: &str = "sys_user";
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,50 +67,4 @@ impl Action {
             Self::KeyDeleted => "key_deleted",
         }
     }
-}
-
-/// Who acted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Actor {
-    /// A user, by id.
-    User(String),
-    /// A service, by name.
-    Service(String),
-    /// Somebody without a credential.
-    Anonymous,
-}
-
-impl Actor {
-    /// The text in the database; never empty.
-    #[must_use]
-    pub(crate) fn as_str(&self) -> &str {
-        match self {
-            Self::User(id) if !id.is_empty() => id,
-            Self::Service(name) if !name.is_empty() => name,
-            Self::User(_) | Self::Service(_) | Self::Anonymous => "anonymous",
-        }
-    }
-}
-
-/// An entry of the audit log.
-#[derive(Clone, Debug)]
-pub(crate) struct Event {
-    /// Id (ULID).
-    pub id: String,
-    /// When.
-    pub at: OffsetDateTime,
-    /// What.
-    pub action: Action,
-    /// Who did it.
-    pub actor: Actor,
-    /// Id of the user it happened to.
-    pub subject: Option<String>,
-    /// Address it came from.
-    pub ip_address: Option<String>,
-    /// Program it came from.
-    pub user_agent: Option<String>,
-    /// Request it belongs to.
-    pub request_id: String,
-    /// The key, run or purpose that it is about.
-    pub detail: Option<String>,
 }

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{moment, timestamp};
 use crate::{
-    app::{App, NewKey},
+    app::{self, App, NewKey},
     domain::api_key::ApiKey,
 };
 
@@ -25,7 +25,7 @@ impl ApiKeyService for ApiKeys {
     ) -> Answer<pb::ListApiKeysResponse> {
         let ctx = Ctx::of(&request)?;
         let user_id = request.get_ref().user_id.as_deref();
-        let keys = self.0.list_keys(&ctx, user_id).await?;
+        let keys = app::keys::list_keys(&self.0, &ctx, user_id).await?;
         Ok(Response::new(pb::ListApiKeysResponse {
             total: i64::try_from(keys.len()).unwrap_or(i64::MAX),
             items: keys.into_iter().map(key).collect(),
@@ -44,7 +44,7 @@ impl ApiKeyService for ApiKeys {
             expires_at: asked.expires_at.as_ref().map(moment).transpose()?,
             scopes: asked.scopes.as_deref(),
         };
-        let (made, secret) = self.0.create_key(&ctx, new).await?;
+        let (made, secret) = app::keys::create_key(&self.0, &ctx, new).await?;
         let made = key(made);
         Ok(Response::new(pb::CreateApiKeyResponse {
             id: made.id,
@@ -61,7 +61,7 @@ impl ApiKeyService for ApiKeys {
         request: Request<pb::DeleteApiKeyRequest>,
     ) -> Answer<pb::DeleteApiKeyResponse> {
         let ctx = Ctx::of(&request)?;
-        self.0.delete_key(&ctx, &request.get_ref().id).await?;
+        app::keys::delete_key(&self.0, &ctx, &request.get_ref().id).await?;
         Ok(Response::new(pb::DeleteApiKeyResponse {}))
     }
 }

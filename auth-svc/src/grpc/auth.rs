@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use super::convert::{session, user, with_cookie};
 use crate::{
-    app::{App, SignIn, SignUp},
+    app::{self, App, SignIn, SignUp},
     domain::identity::roles,
 };
 
@@ -33,7 +33,7 @@ impl AuthService for Auth {
             remember: asked.remember_me.unwrap_or(true),
             callback_url: asked.callback_url,
         };
-        let begun = self.0.sign_up(&ctx, asked).await?;
+        let begun = app::sign_in::sign_up(&self.0, &ctx, asked).await?;
         let answer = pb::SignUpEmailResponse {
             token: Some(begun.token.clone()),
             user: Some(user(begun.user)),
@@ -54,7 +54,7 @@ impl AuthService for Auth {
             remember: asked.remember_me.unwrap_or(true),
             callback_url: asked.callback_url,
         };
-        let (begun, url) = self.0.sign_in(&ctx, asked).await?;
+        let (begun, url) = app::sign_in::sign_in(&self.0, &ctx, asked).await?;
         let answer = pb::SignInEmailResponse {
             redirect: url.is_some(),
             token: begun.token.clone(),
@@ -67,7 +67,7 @@ impl AuthService for Auth {
 
     async fn sign_out(&self, request: Request<pb::SignOutRequest>) -> Answer<pb::SignOutResponse> {
         let ctx = Ctx::of(&request)?;
-        self.0.sign_out(&ctx).await?;
+        app::sessions::sign_out(&self.0, &ctx).await?;
         Ok(with_cookie(
             pb::SignOutResponse { success: true },
             &self.0.cleared_cookie(),
@@ -80,17 +80,17 @@ impl AuthService for Auth {
     ) -> Answer<pb::GetSessionResponse> {
         let ctx = Ctx::of(&request)?;
         let sent = Sent::of(request.metadata());
-        let Some(mut acting) = self.0.acting_if_any(&ctx).await? else {
+        let Some(mut acting) = app::admit::acting_if_any(&self.0, &ctx).await? else {
             return Ok(Response::new(pb::GetSessionResponse { current: None }));
         };
         let refresh = !request.get_ref().disable_refresh.unwrap_or(false);
         if refresh {
-            self.0.prolong(&ctx, &mut acting.session).await?;
+            app::sessions::prolong(&self.0, &ctx, &mut acting.session).await?;
         }
-        let token = self.0.token_of(&acting.session, sent.text());
+        let token = app::sessions::token_of(&self.0, &acting.session, sent.text());
         let cookie = token
             .filter(|_| refresh && sent.is_cookie())
-            .map(|token| self.0.renewed_cookie(&acting.session, token));
+            .map(|token| app::sessions::renewed_cookie(&self.0, &acting.session, token));
         let roles = roles(ctx.identity()?);
         let current = pb::CurrentSession {
             session: Some(session(acting.session, token)),
@@ -115,9 +115,9 @@ impl AuthService for Auth {
     ) -> Answer<pb::ListSessionsResponse> {
         let ctx = Ctx::of(&request)?;
         let sent = Sent::of(request.metadata());
-        let sessions = self.0.list_sessions(&ctx).await?;
+        let sessions = app::sessions::list_sessions(&self.0, &ctx).await?;
         let show = |of| {
-            let token = self.0.token_of(&of, sent.text());
+            let token = app::sessions::token_of(&self.0, &of, sent.text());
             session(of, token)
         };
         Ok(Response::new(pb::ListSessionsResponse {
@@ -130,9 +130,7 @@ impl AuthService for Auth {
         request: Request<pb::RevokeSessionRequest>,
     ) -> Answer<pb::RevokeSessionResponse> {
         let ctx = Ctx::of(&request)?;
-        self.0
-            .revoke_session(&ctx, &request.get_ref().token)
-            .await?;
+        app::sessions::revoke_session(&self.0, &ctx, &request.get_ref().token).await?;
         Ok(Response::new(pb::RevokeSessionResponse { status: true }))
     }
 
@@ -141,7 +139,7 @@ impl AuthService for Auth {
         request: Request<pb::RevokeSessionsRequest>,
     ) -> Answer<pb::RevokeSessionsResponse> {
         let ctx = Ctx::of(&request)?;
-        self.0.revoke_sessions(&ctx, false).await?;
+        app::sessions::revoke_sessions(&self.0, &ctx, false).await?;
         Ok(Response::new(pb::RevokeSessionsResponse { status: true }))
     }
 
@@ -150,7 +148,7 @@ impl AuthService for Auth {
         request: Request<pb::RevokeOtherSessionsRequest>,
     ) -> Answer<pb::RevokeOtherSessionsResponse> {
         let ctx = Ctx::of(&request)?;
-        self.0.revoke_sessions(&ctx, true).await?;
+        app::sessions::revoke_sessions(&self.0, &ctx, true).await?;
         Ok(Response::new(pb::RevokeOtherSessionsResponse {
             status: true,
         }))
@@ -162,10 +160,13 @@ impl AuthService for Auth {
     ) -> Answer<pb::ChangePasswordResponse> {
         let ctx = Ctx::of(&request)?;
         let asked = request.into_inner();
-        let begun = self
-            .0
-            .change_password(&ctx, asked.current_password, asked.new_password)
-            .await?;
+        let begun = app::sessions::change_password(
+            &self.0,
+            &ctx,
+            asked.current_password,
+            asked.new_password,
+        )
+        .await?;
         let answer = pb::ChangePasswordResponse {
             token: Some(begun.token.clone()),
             user: Some(user(begun.user)),
@@ -180,8 +181,7 @@ impl AuthService for Auth {
     ) -> Answer<pb::UpdateUserResponse> {
         let ctx = Ctx::of(&request)?;
         let asked = request.get_ref();
-        self.0
-            .update_user(&ctx, asked.name.as_deref(), asked.image.as_deref())
+        app::profile::update_user(&self.0, &ctx, asked.name.as_deref(), asked.image.as_deref())
             .await?;
         Ok(Response::new(pb::UpdateUserResponse { status: true }))
     }

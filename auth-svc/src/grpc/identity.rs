@@ -12,7 +12,7 @@ use proto::auth::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{App, Credential, Work},
+    app::{self, App, Credential, Work},
     domain::proof::Claim,
 };
 
@@ -32,7 +32,7 @@ impl IdentityService for IdentityRpc {
             Some(Wire::ApiKey(text)) => Credential::ApiKey(text),
             None => return Err(Error::unauthenticated("Authentication required").into()),
         };
-        let minted = self.0.exchange(&ctx, credential).await?;
+        let minted = app::exchange::exchange(&self.0, &ctx, credential).await?;
         Ok(Response::new(ExchangeCredentialResponse {
             identity_token: minted.token,
             expires_at_ms: minted.expires_at_ms,
@@ -50,10 +50,7 @@ impl IdentityService for IdentityRpc {
             reason: &asked.reason,
             at_ms: asked.at_ms,
         };
-        let minted = self
-            .0
-            .issue_service_token(&ctx, claim, &asked.proof)
-            .await?;
+        let minted = app::exchange::issue_service_token(&self.0, &ctx, claim, &asked.proof).await?;
         Ok(Response::new(IssueServiceTokenResponse {
             identity_token: minted.token,
             expires_at_ms: minted.expires_at_ms,
@@ -76,7 +73,7 @@ impl IdentityService for IdentityRpc {
             run_id: &asked.run_id,
             reason: &asked.reason,
         };
-        let minted = self.0.issue_delegated_token(&ctx, work).await?;
+        let minted = app::delegate::issue_delegated_token(&self.0, &ctx, work).await?;
         Ok(Response::new(IssueDelegatedTokenResponse {
             identity_token: minted.token,
             expires_at_ms: minted.expires_at_ms,
@@ -87,7 +84,7 @@ impl IdentityService for IdentityRpc {
         &self,
         _request: Request<ListSigningKeysRequest>,
     ) -> Result<Response<ListSigningKeysResponse>, Status> {
-        let keys = self.0.signing_keys().await?;
+        let keys = app::exchange::signing_keys(&self.0).await?;
         let keys = keys.iter().map(|key| SigningKey {
             kid: key.kid.clone(),
             public_key: key.public.to_vec().into(),

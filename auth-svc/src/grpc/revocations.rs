@@ -11,7 +11,7 @@ use proto::auth::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{App, Watcher},
+    app::{self, App, Watcher},
     domain::revocation::kind,
     store::FeedPage,
 };
@@ -33,9 +33,8 @@ impl RevocationService for Revocations {
                 Error::denied("Only services that follow revocations may watch them").into(),
             );
         }
-        let watcher = self
-            .0
-            .watch_revocations(request.get_ref().after_position.max(0));
+        let watcher =
+            app::feed::watch_revocations(&self.0, request.get_ref().after_position.max(0));
         let messages = futures::stream::unfold(watcher, next);
         Ok(Response::new(messages.boxed()))
     }

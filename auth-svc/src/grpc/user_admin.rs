@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::user_for_admin;
 use crate::{
-    app::{Account, App},
+    app::{self, Account, App},
     domain::input::Page,
 };
 
@@ -30,7 +30,7 @@ impl UserAdminService for UserAdmin {
             email: asked.email,
             password: asked.password,
         };
-        let user = self.0.create_user(&ctx, account).await?;
+        let user = app::admin::create_user(&self.0, &ctx, account).await?;
         Ok(Response::new(pb::CreateUserResponse {
             user: Some(user_for_admin(user, clock::now())),
         }))
@@ -48,7 +48,7 @@ impl UserAdminService for UserAdmin {
             &asked.search_value,
             &asked.search_field,
         )?;
-        let (users, total) = self.0.list_users(&ctx, &page).await?;
+        let (users, total) = app::admin::list_users(&self.0, &ctx, &page).await?;
         Ok(Response::new(pb::ListUsersResponse {
             users: users
                 .into_iter()
@@ -66,24 +66,21 @@ impl UserAdminService for UserAdmin {
     ) -> Answer<pb::SetUserPasswordResponse> {
         let ctx = Ctx::of(&request)?;
         let asked = request.into_inner();
-        self.0
-            .set_user_password(&ctx, &asked.user_id, asked.new_password)
-            .await?;
+        app::admin::set_user_password(&self.0, &ctx, &asked.user_id, asked.new_password).await?;
         Ok(Response::new(pb::SetUserPasswordResponse { status: true }))
     }
 
     async fn ban_user(&self, request: Request<pb::BanUserRequest>) -> Answer<pb::BanUserResponse> {
         let ctx = Ctx::of(&request)?;
         let asked = request.get_ref();
-        let user = self
-            .0
-            .ban_user(
-                &ctx,
-                &asked.user_id,
-                asked.ban_reason.as_deref(),
-                asked.ban_expires_in,
-            )
-            .await?;
+        let user = app::admin::ban_user(
+            &self.0,
+            &ctx,
+            &asked.user_id,
+            asked.ban_reason.as_deref(),
+            asked.ban_expires_in,
+        )
+        .await?;
         Ok(Response::new(pb::BanUserResponse {
             user: Some(user_for_admin(user, clock::now())),
         }))
@@ -94,7 +91,7 @@ impl UserAdminService for UserAdmin {
         request: Request<pb::UnbanUserRequest>,
     ) -> Answer<pb::UnbanUserResponse> {
         let ctx = Ctx::of(&request)?;
-        let user = self.0.unban_user(&ctx, &request.get_ref().user_id).await?;
+        let user = app::admin::unban_user(&self.0, &ctx, &request.get_ref().user_id).await?;
         Ok(Response::new(pb::UnbanUserResponse {
             user: Some(user_for_admin(user, clock::now())),
         }))
@@ -105,7 +102,7 @@ impl UserAdminService for UserAdmin {
         request: Request<pb::RemoveUserRequest>,
     ) -> Answer<pb::RemoveUserResponse> {
         let ctx = Ctx::of(&request)?;
-        self.0.remove_user(&ctx, &request.get_ref().user_id).await?;
+        app::admin::remove_user(&self.0, &ctx, &request.get_ref().user_id).await?;
         Ok(Response::new(pb::RemoveUserResponse { success: true }))
     }
 }

@@ -4,15 +4,15 @@
 //! credentials, sessions or ban first writes the user's row: the row is the lock that keeps a
 //! sign-in and a password change from passing each other.
 
-mod api_keys;
-mod audit;
-mod credentials;
-mod keys;
-mod profiles;
-mod revocations;
-mod sessions;
-mod throttle;
-mod users;
+pub(crate) mod api_keys;
+pub(crate) mod audit;
+pub(crate) mod credentials;
+pub(crate) mod keys;
+pub(crate) mod profiles;
+pub(crate) mod revocations;
+pub(crate) mod sessions;
+pub(crate) mod throttle;
+pub(crate) mod users;
 
 use std::sync::{Arc, OnceLock};
 
@@ -40,6 +40,16 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "create_revocations_and_keys",
         sql: include_str!("../../migrations/0002_create_revocations_and_keys.sql"),
     },
+    Migration {
+        version: 3,
+        name: "create_audit_log",
+        sql: include_str!("../../migrations/0003_create_audit_log.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "carry_over_audit_events",
+        sql: include_str!("../../migrations/0004_carry_over_audit_events.sql"),
+    },
 ];
 
 /// The database of auth-svc. Cheap to clone.
@@ -64,7 +74,7 @@ impl Store {
     }
 }
 
-/// The columns that [`user`] reads, in its order; the argument qualifies them.
+/// The columns that [`read_user`] reads, in its order; the argument qualifies them.
 macro_rules! user_columns {
     ($of:literal) => {
         concat!(
@@ -91,7 +101,7 @@ macro_rules! user_columns {
         )
     };
 }
-/// The columns that [`session`] reads, in its order; the argument qualifies them.
+/// The columns that [`read_session`] reads, in its order; the argument qualifies them.
 macro_rules! session_columns {
     ($of:literal) => {
         concat!(
@@ -122,13 +132,13 @@ macro_rules! session_columns {
 }
 use {session_columns, user_columns};
 
-/// How many columns [`session`] reads.
+/// How many columns [`read_session`] reads.
 const SESSION_COLUMNS: usize = 11;
-/// How many columns [`user`] reads.
+/// How many columns [`read_user`] reads.
 const USER_COLUMNS: usize = 10;
 
 /// Reads a user from the columns that begin at `at`.
-fn user(row: &Row, at: usize) -> Result<User, DbError> {
+fn read_user(row: &Row, at: usize) -> Result<User, DbError> {
     let banned = row.req_bool(at + 7)?;
     let ban = Ban {
         reason: opt_text(row, at + 8)?,
@@ -147,7 +157,7 @@ fn user(row: &Row, at: usize) -> Result<User, DbError> {
 }
 
 /// Reads a session from the first columns.
-fn session(row: &Row) -> Result<Session, DbError> {
+fn read_session(row: &Row) -> Result<Session, DbError> {
     Ok(Session {
         id: text(row, 0)?,
         token_hash: hash(row, 1)?,

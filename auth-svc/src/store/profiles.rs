@@ -23,53 +23,51 @@ pub(crate) struct Untold {
     pub attempts: i64,
 }
 
-impl Store {
-    /// Users who are due, those that wait longest first.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub(crate) async fn untold(&self, now: OffsetDateTime) -> Result<Vec<Untold>> {
-        let statement = Statement::new(
-            "SELECT user_id, change_id, attempts FROM auth_profile_outbox \
-             WHERE due_at <= $1 ORDER BY due_at LIMIT 100",
-        )
-        .bind(now);
-        let map = |row: &Row| {
-            Ok(Untold {
-                user_id: text(row, 0)?,
-                change_id: text(row, 1)?,
-                attempts: row.req_int(2)?,
-            })
-        };
-        Ok(self.db.query(statement, map).await?)
-    }
+/// Users who are due, those that wait longest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) async fn untold(store: &Store, now: OffsetDateTime) -> Result<Vec<Untold>> {
+    let statement = Statement::new(
+        "SELECT user_id, change_id, attempts FROM auth_profile_outbox \
+         WHERE due_at <= $1 ORDER BY due_at LIMIT 100",
+    )
+    .bind(now);
+    let map = |row: &Row| {
+        Ok(Untold {
+            user_id: text(row, 0)?,
+            change_id: text(row, 1)?,
+            attempts: row.req_int(2)?,
+        })
+    };
+    Ok(store.db.query(statement, map).await?)
+}
 
-    /// Strikes a change that was told.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub(crate) async fn told(&self, untold: &Untold) -> Result<()> {
-        let statement =
-            Statement::new("DELETE FROM auth_profile_outbox WHERE user_id = $1 AND change_id = $2")
-                .bind(&untold.user_id)
-                .bind(&untold.change_id);
-        self.db.execute(statement).await?;
-        Ok(())
-    }
+/// Strikes a change that was told.
+///
+/// # Errors
+/// When the database cannot be written.
+pub(crate) async fn told(store: &Store, untold: &Untold) -> Result<()> {
+    let statement =
+        Statement::new("DELETE FROM auth_profile_outbox WHERE user_id = $1 AND change_id = $2")
+            .bind(&untold.user_id)
+            .bind(&untold.change_id);
+    store.db.execute(statement).await?;
+    Ok(())
+}
 
-    /// Puts a user off until then, because data-svc did not answer.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub(crate) async fn put_off(&self, user_id: &str, until: OffsetDateTime) -> Result<()> {
-        let statement = Statement::new(
-            "UPDATE auth_profile_outbox SET attempts = attempts + 1, due_at = $2 WHERE user_id = $1",
-        )
-        .bind(user_id)
-        .bind(until);
-        self.db.execute(statement).await?;
-        Ok(())
-    }
+/// Puts a user off until then, because data-svc did not answer.
+///
+/// # Errors
+/// When the database cannot be written.
+pub(crate) async fn put_off(store: &Store, user_id: &str, until: OffsetDateTime) -> Result<()> {
+    let statement = Statement::new(
+        "UPDATE auth_profile_outbox SET attempts = attempts + 1, due_at = $2 WHERE user_id = $1",
+    )
+    .bind(user_id)
+    .bind(until);
+    store.db.execute(statement).await?;
+    Ok(())
 }
 
 /// Notes that data-svc is to be told, in the transaction of the change.

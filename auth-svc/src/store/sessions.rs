@@ -2,16 +2,17 @@
 
 use mesh::{
     Result,
+    audit::Entry,
     db::{DbError, Row, Statement, Tx},
 };
 use time::OffsetDateTime;
 
 use super::{
-    SESSION_COLUMNS, Store, USER_COLUMNS, audit, hash, revocations::revoke, session,
-    session_columns, text, user, user_columns,
+    SESSION_COLUMNS, Store, USER_COLUMNS, audit, hash, read_session, read_user,
+    revocations::{self, revoke},
+    session_columns, text, user_columns,
 };
 use crate::domain::{
-    audit::Event,
     revocation::Revocation,
     session::{Session, TokenHash},
     user::User,
@@ -33,120 +34,118 @@ pub(crate) enum Which {
     All,
 }
 
-impl Store {
-    /// The session of a token, its user, and the position of the feed of revocations on the same
-    /// snapshot; also when the session has expired.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub(crate) async fn session_by_token(
-        &self,
-        token_hash: &TokenHash,
-    ) -> Result<Option<(Session, User, i64)>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            session_columns!("s."),
-            ", ",
-            user_columns!("u."),
-            ", h.position FROM auth_session s JOIN auth_user u ON u.id = s.user_id \
-             JOIN auth_revocation_head h ON h.id = 1 WHERE s.token_hash = $1"
-        );
-        let map = |row: &Row| {
-            let (session, user) = with_user(row)?;
-            Ok((session, user, row.req_int(SESSION_COLUMNS + USER_COLUMNS)?))
-        };
-        let statement = Statement::new(SQL).bind(token_hash.to_vec());
-        Ok(self.db.query_opt(statement, map).await?)
-    }
+/// The session of a token, its user, and the position of the feed of revocations on the same
+/// snapshot; also when the session has expired.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) async fn session_by_token(
+    store: &Store,
+    token_hash: &TokenHash,
+) -> Result<Option<(Session, User, i64)>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        session_columns!("s."),
+        ", ",
+        user_columns!("u."),
+        ", h.position FROM auth_session s JOIN auth_user u ON u.id = s.user_id \
+         JOIN auth_revocation_head h ON h.id = 1 WHERE s.token_hash = $1"
+    );
+    let map = |row: &Row| {
+        let (session, user) = with_user(row)?;
+        Ok((session, user, row.req_int(SESSION_COLUMNS + USER_COLUMNS)?))
+    };
+    let statement = Statement::new(SQL).bind(token_hash.to_vec());
+    Ok(store.db.query_opt(statement, map).await?)
+}
 
-    /// The session of an id and its user, also when it has expired.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub(crate) async fn session_by_id(&self, id: &str) -> Result<Option<(Session, User)>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            session_columns!("s."),
-            ", ",
-            user_columns!("u."),
-            " FROM auth_session s JOIN auth_user u ON u.id = s.user_id WHERE s.id = $1"
-        );
-        Ok(self
-            .db
-            .query_opt(Statement::new(SQL).bind(id), with_user)
-            .await?)
-    }
+/// The session of an id and its user, also when it has expired.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) async fn session_by_id(store: &Store, id: &str) -> Result<Option<(Session, User)>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        session_columns!("s."),
+        ", ",
+        user_columns!("u."),
+        " FROM auth_session s JOIN auth_user u ON u.id = s.user_id WHERE s.id = $1"
+    );
+    Ok(store
+        .db
+        .query_opt(Statement::new(SQL).bind(id), with_user)
+        .await?)
+}
 
-    /// The live sessions of a user, newest first; the newest thousand.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub(crate) async fn live_sessions(
-        &self,
-        user_id: &str,
-        now: OffsetDateTime,
-    ) -> Result<Vec<Session>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            session_columns!(""),
-            " FROM auth_session WHERE user_id = $1 \
-             AND expires_at > $2 AND absolute_expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1000"
-        );
-        let statement = Statement::new(SQL).bind(user_id).bind(now);
-        Ok(self.db.query(statement, session).await?)
-    }
+/// The live sessions of a user, newest first; the newest thousand.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) async fn live_sessions(
+    store: &Store,
+    user_id: &str,
+    now: OffsetDateTime,
+) -> Result<Vec<Session>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        session_columns!(""),
+        " FROM auth_session WHERE user_id = $1 \
+         AND expires_at > $2 AND absolute_expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1000"
+    );
+    let statement = Statement::new(SQL).bind(user_id).bind(now);
+    Ok(store.db.query(statement, read_session).await?)
+}
 
-    /// Prolongs a session unless somebody else did so, or it ended, since it was read.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub(crate) async fn prolong(
-        &self,
-        read: &Session,
-        now: OffsetDateTime,
-        expires_at: OffsetDateTime,
-    ) -> Result<()> {
-        let statement = Statement::new(
-            "UPDATE auth_session SET updated_at = $3, expires_at = $4 WHERE id = $1 AND updated_at = $2",
-        )
-        .bind(&read.id)
-        .bind(read.updated_at)
-        .bind(now)
-        .bind(expires_at);
-        self.db.execute(statement).await?;
-        Ok(())
-    }
+/// Prolongs a session unless somebody else did so, or it ended, since it was read.
+///
+/// # Errors
+/// When the database cannot be written.
+pub(crate) async fn prolong(
+    store: &Store,
+    read: &Session,
+    now: OffsetDateTime,
+    expires_at: OffsetDateTime,
+) -> Result<()> {
+    let statement = Statement::new(
+        "UPDATE auth_session SET updated_at = $3, expires_at = $4 WHERE id = $1 AND updated_at = $2",
+    )
+    .bind(&read.id)
+    .bind(read.updated_at)
+    .bind(now)
+    .bind(expires_at);
+    store.db.execute(statement).await?;
+    Ok(())
+}
 
-    /// Ends sessions of a user and tells which; notes the event when there were any.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub(crate) async fn end_sessions(
-        &self,
-        user_id: &str,
-        which: Which,
-        event: Event,
-    ) -> Result<Vec<TokenHash>> {
-        let user_id = user_id.to_owned();
-        let ended = self
-            .db
-            .write(move |tx: &mut Tx| {
-                let (user_id, which, event) = (user_id.clone(), which.clone(), event.clone());
-                Box::pin(async move {
-                    let ended = end_some(tx, &user_id, &which).await?;
-                    if !ended.is_empty() {
-                        audit::add(tx, &event).await?;
-                    }
-                    let (ids, hashes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-                    let revocations: Vec<_> = ids.into_iter().map(Revocation::Session).collect();
-                    revoke(tx, event.at, &revocations).await?;
-                    Ok::<_, mesh::Error>(hashes)
-                })
+/// Ends sessions of a user and tells which; notes the entry when there were any.
+///
+/// # Errors
+/// When the database cannot be written.
+pub(crate) async fn end_sessions(
+    store: &Store,
+    user_id: &str,
+    which: Which,
+    entry: Entry,
+) -> Result<Vec<TokenHash>> {
+    let user_id = user_id.to_owned();
+    let ended = store
+        .db
+        .write(move |tx: &mut Tx| {
+            let (user_id, which, entry) = (user_id.clone(), which.clone(), entry.clone());
+            Box::pin(async move {
+                let ended = end_some(tx, &user_id, &which).await?;
+                if !ended.is_empty() {
+                    audit::add(tx, &entry).await?;
+                }
+                let (ids, hashes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+                let revocations: Vec<_> = ids.into_iter().map(Revocation::Session).collect();
+                revoke(tx, entry.at, &revocations).await?;
+                Ok::<_, mesh::Error>(hashes)
             })
-            .await?;
-        self.wake_feed();
-        Ok(ended)
-    }
+        })
+        .await?;
+    revocations::wake_feed(store);
+    Ok(ended)
 }
 
 /// Ends all sessions of a user and tells which; the caller revokes the user as a whole.
@@ -203,5 +202,5 @@ pub(super) async fn begin(tx: &mut Tx, session: &Session) -> Result<(), DbError>
 }
 
 fn with_user(row: &Row) -> Result<(Session, User), DbError> {
-    Ok((session(row)?, user(row, SESSION_COLUMNS)?))
+    Ok((read_session(row)?, read_user(row, SESSION_COLUMNS)?))
 }

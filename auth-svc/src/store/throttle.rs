@@ -10,65 +10,68 @@ use time::OffsetDateTime;
 use super::Store;
 use crate::domain::throttle::{AccountKey, Throttle};
 
-impl Store {
-    /// Until when the account waits, if it waits now.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub(crate) async fn blocked_until(
-        &self,
-        account: &AccountKey,
-        now: OffsetDateTime,
-    ) -> Result<Option<OffsetDateTime>> {
-        let row = self
-            .db
-            .query_opt(blocked(account, now), |row: &Row| row.datetime(0))
-            .await?;
-        Ok(row.flatten())
-    }
+/// Until when the account waits, if it waits now.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) async fn blocked_until(
+    store: &Store,
+    account: &AccountKey,
+    now: OffsetDateTime,
+) -> Result<Option<OffsetDateTime>> {
+    let row = store
+        .db
+        .query_opt(blocked(account, now), |row: &Row| row.datetime(0))
+        .await?;
+    Ok(row.flatten())
+}
 
-    /// Takes one attempt: counts it as a miss beforehand, so that attempts at the same time cannot
-    /// pass the limit together; [`forgive`] takes it back. `Some` tells until when the account has
-    /// to wait instead.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub(crate) async fn take_attempt(
-        &self,
-        account: AccountKey,
-        throttle: Throttle,
-        now: OffsetDateTime,
-    ) -> Result<Option<OffsetDateTime>> {
-        self.db
-            .write(move |tx: &mut Tx| {
-                Box::pin(async move {
-                    let count = Statement::new(
-                        "INSERT INTO auth_failed_sign_in (account_key, misses, last_at) \
-                         VALUES ($1, 1, $2) \
-                         ON CONFLICT (account_key) DO UPDATE SET last_at = $2, \
-                         misses = CASE WHEN auth_failed_sign_in.last_at < $3 THEN 1 \
-                                       ELSE auth_failed_sign_in.misses + 1 END \
-                         WHERE auth_failed_sign_in.blocked_until IS NULL \
-                            OR auth_failed_sign_in.blocked_until <= $2 \
-                         RETURNING misses",
-                    )
-                    .bind(account.to_vec())
-                    .bind(now)
-                    .bind(now - throttle.forget_after);
-                    let Some(misses) = tx.query_opt(count, |row: &Row| row.req_int(0)).await? else {
-                        let until = tx.query_opt(blocked(&account, now), |row: &Row| row.datetime(0)).await?;
-                        // The row was refused because it is blocked, so it says until when.
-                        return Ok::<_, mesh::Error>(Some(until.flatten().unwrap_or(now)));
-                    };
-                    if let Some(until) = throttle.blocked_until(misses, now) {
-                        let block = "UPDATE auth_failed_sign_in SET blocked_until = $2 WHERE account_key = $1";
-                        tx.execute(Statement::new(block).bind(account.to_vec()).bind(until)).await?;
-                    }
-                    Ok(None)
-                })
+/// Takes one attempt: counts it as a miss beforehand, so that attempts at the same time cannot
+/// pass the limit together; [`forgive`] takes it back. `Some` tells until when the account has
+/// to wait instead.
+///
+/// # Errors
+/// When the database cannot be written.
+pub(crate) async fn take_attempt(
+    store: &Store,
+    account: AccountKey,
+    throttle: Throttle,
+    now: OffsetDateTime,
+) -> Result<Option<OffsetDateTime>> {
+    store
+        .db
+        .write(move |tx: &mut Tx| {
+            Box::pin(async move {
+                let count = Statement::new(
+                    "INSERT INTO auth_failed_sign_in (account_key, misses, last_at) \
+                     VALUES ($1, 1, $2) \
+                     ON CONFLICT (account_key) DO UPDATE SET last_at = $2, \
+                     misses = CASE WHEN auth_failed_sign_in.last_at < $3 THEN 1 \
+                                   ELSE auth_failed_sign_in.misses + 1 END \
+                     WHERE auth_failed_sign_in.blocked_until IS NULL \
+                        OR auth_failed_sign_in.blocked_until <= $2 \
+                     RETURNING misses",
+                )
+                .bind(account.to_vec())
+                .bind(now)
+                .bind(now - throttle.forget_after);
+                let Some(misses) = tx.query_opt(count, |row: &Row| row.req_int(0)).await? else {
+                    let until = tx
+                        .query_opt(blocked(&account, now), |row: &Row| row.datetime(0))
+                        .await?;
+                    // The row was refused because it is blocked, so it says until when.
+                    return Ok::<_, mesh::Error>(Some(until.flatten().unwrap_or(now)));
+                };
+                if let Some(until) = throttle.blocked_until(misses, now) {
+                    let block =
+                        "UPDATE auth_failed_sign_in SET blocked_until = $2 WHERE account_key = $1";
+                    tx.execute(Statement::new(block).bind(account.to_vec()).bind(until))
+                        .await?;
+                }
+                Ok(None)
             })
-            .await
-    }
+        })
+        .await
 }
 
 /// Forgets the misses of an account whose password was right.

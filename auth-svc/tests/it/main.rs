@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod audit;
 mod cookies;
 mod delegated;
 mod fake_data;

@@ -19,6 +19,8 @@ on_each_database! {
     a_change_of_rights_overtakes_the_users_tokens,
     a_change_counts_once_however_many_replicas_follow,
     missed_changes_overtake_everybody_once,
+    a_revision_overtakes_those_whose_rights_it_changed,
+    a_data_svc_that_cannot_tell_whose_rights_changed_overtakes_everybody,
     the_feed_tells_where_it_stands_at_once_and_then_what_is_new,
     only_services_that_follow_watch_the_feed,
 }
@@ -228,6 +230,56 @@ async fn missed_changes_overtake_everybody_once(mut world: World) {
     assert_eq!(world.count(rows).await, 1);
 }
 
+/// Waits until that revision of the metadata was taken in.
+async fn taken_in(world: &World, revision: i64) {
+    let sql =
+        "SELECT coalesce(max(position), -1) FROM auth_followed WHERE source = 'data-svc metadata'";
+    for _ in 0..500 {
+        if world.count(sql).await == revision {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("revision {revision} was not taken in");
+}
+
+async fn a_revision_overtakes_those_whose_rights_it_changed(world: World) {
+    let (ada, bob) = (
+        world.sign_up("ada@example.com").await,
+        world.sign_up("bob@example.com").await,
+    );
+    taken_in(&world, 0).await;
+    let (adas, bobs) = (
+        world.exchange(&ada.token).await.unwrap(),
+        world.exchange(&bob.token).await.unwrap(),
+    );
+    let revoked = "SELECT count(*) FROM auth_revocation";
+    world.data.revise(&[]);
+    taken_in(&world, 1).await;
+    assert_eq!(world.count(revoked).await, 0);
+
+    world.data.revise(&[&ada.id]);
+    assert_overtaken(&world.replica.auth, &adas, EVERYWHERE).await;
+    call(&world.replica.auth, &bobs).await.unwrap();
+    assert_eq!(world.count(revoked).await, 1);
+    let fresh = world.exchange(&ada.token).await.unwrap();
+    call(&world.replica.auth, &fresh).await.unwrap();
+
+    world.data.revise_for_everybody();
+    assert_overtaken(&world.replica.auth, &bobs, EVERYWHERE).await;
+    assert_overtaken(&world.replica.auth, &fresh, EVERYWHERE).await;
+    assert_eq!(world.count(revoked).await, 2);
+}
+
+async fn a_data_svc_that_cannot_tell_whose_rights_changed_overtakes_everybody(world: World) {
+    let ada = world.sign_up("ada@example.com").await;
+    world.data.state().tells_whose_rights_changed = false;
+    taken_in(&world, 0).await;
+    let token = world.exchange(&ada.token).await.unwrap();
+    world.data.revise(&[]);
+    assert_overtaken(&world.replica.auth, &token, EVERYWHERE).await;
+}
+
 fn gateway(world: &World, mesh_secret: &str) -> ServiceIdentity {
     ServiceIdentity::new("gateway", world.replica.auth.clone(), secret(mesh_secret))
 }
@@ -303,6 +355,6 @@ async fn only_services_that_follow_watch_the_feed(world: World) {
     // A token is asked for once and used again.
     let (one, two) = tokio::join!(service.token(Purpose::Seed), service.token(Purpose::Seed));
     assert_eq!(one.unwrap(), two.unwrap());
-    let issued = "SELECT count(*) FROM auth_audit_event WHERE action = 'service_token_issued'";
+    let issued = "SELECT count(*) FROM om_audit_log WHERE action = 'service_token_issued'";
     assert_eq!(world.count(issued).await, 1);
 }

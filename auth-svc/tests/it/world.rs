@@ -142,7 +142,7 @@ impl World {
 
     /// Audit entries of an action.
     pub(crate) async fn audited(&self, action: &str) -> i64 {
-        let sql = "SELECT count(*) FROM auth_audit_event WHERE action = $1 AND actor <> ''";
+        let sql = "SELECT count(*) FROM om_audit_log WHERE action = $1";
         let one = |row: &Row<'_>| row.req_int(0);
         self.db()
             .await

@@ -56,6 +56,20 @@ impl Expression {
         Self::from_envelope(value, slot)
     }
 
+    /// Reads what stands where an expression belongs: also `true` and `false`, as YAML reads them.
+    /// The text comes without blanks around it.
+    pub fn written(value: &Value, slot: Dialect) -> Option<Self> {
+        let mut read = match value {
+            Value::Bool(constant) => Self {
+                dialect: slot,
+                source: constant.to_string(),
+            },
+            other => Self::from_value(other, slot)?,
+        };
+        read.source = read.source.trim().to_owned();
+        Some(read)
+    }
+
     /// Reads an envelope only. In data (defaults, seed records) a bare string is a string.
     pub fn from_envelope(value: &Value, slot: Dialect) -> Option<Self> {
         let map = value.as_object()?;
@@ -66,6 +80,18 @@ impl Expression {
         };
         Some(Self { dialect, source })
     }
+}
+
+/// What must hold for something to happen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// Nothing: it always happens.
+    #[default]
+    Always,
+    /// The expression.
+    When(Expression),
+    /// What was written is no expression, so it never happens.
+    Unreadable,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::field::{Field, FieldType};
 use crate::object::Object;
+use crate::shape::Shape;
 
 /// A record as it is read. Every property may be missing: rights decide.
 pub fn record(object: &Object) -> Value {
@@ -113,76 +114,42 @@ fn allow_null(schema: &mut Map<String, Value>) {
 
 /// One value, whatever `multiple` says.
 fn value(field: &Field) -> Map<String, Value> {
-    let mut schema = Map::new();
+    let shape = match field.field_type.is_list() {
+        true => field.shape().item().unwrap_or(Shape::Any),
+        false => field.shape(),
+    };
+    let mut schema = shape.schema();
     let mut set = |key: &str, value: Value| {
         schema.insert(key.to_owned(), value);
     };
     match field.field_type {
         kind if kind.is_number() => {
-            let whole = kind == FieldType::Number && field.scale == Some(0);
-            set("type", if whole { "integer" } else { "number" }.into());
             number_limit("minimum", field.min, &mut set);
             number_limit("maximum", field.max, &mut set);
         }
-        kind if kind.is_boolean() => set("type", "boolean".into()),
-        FieldType::Summary => set("type", "number".into()),
-        FieldType::Formula => formula(field.return_type.as_deref(), &mut set),
-        FieldType::Date => {
-            set("type", "string".into());
-            set("format", "date".into());
-        }
-        FieldType::Datetime => {
-            set("type", "string".into());
-            set("format", "date-time".into());
-        }
-        FieldType::Vector => {
-            set("type", "array".into());
-            set("items", json!({"type": "number"}));
-        }
-        FieldType::Repeater => {
-            set("type", "array".into());
-            set("items", parts(field));
-        }
-        FieldType::Composite => {
-            set("type", "object".into());
-            if !field.sub_fields.is_empty() {
-                set("properties", parts(field)["properties"].clone());
-            }
-        }
-        FieldType::Record | FieldType::Location | FieldType::Address => {
-            set("type", "object".into());
-        }
-        FieldType::Json => {}
-        // An id or an address, or the file's metadata; formatted text may be a document.
-        FieldType::Image
-        | FieldType::File
-        | FieldType::Avatar
-        | FieldType::Video
-        | FieldType::Audio
-        | FieldType::Signature
-        | FieldType::Richtext => set("anyOf", json!([{"type": "string"}, {"type": "object"}])),
-        kind => {
-            set("type", "string".into());
+        kind if kind.is_text() && kind != FieldType::Richtext => {
             if kind == FieldType::Email {
                 set("format", "email".into());
             }
-            if kind.is_text() {
-                let length = |n: Option<u64>| n.map(Value::from);
-                length(field.min_length)
-                    .into_iter()
-                    .for_each(|n| set("minLength", n));
-                length(field.max_length)
-                    .into_iter()
-                    .for_each(|n| set("maxLength", n));
-            }
-            if kind == FieldType::Password {
-                set("writeOnly", Value::Bool(true));
-            }
-            if kind.is_choice() && !field.options.is_empty() {
-                let values = field.options.iter().map(|o| Value::from(o.value.as_str()));
-                set("enum", values.collect());
+            for (key, limit) in [
+                ("minLength", field.min_length),
+                ("maxLength", field.max_length),
+            ] {
+                if let Some(limit) = limit {
+                    set(key, Value::from(limit));
+                }
             }
         }
+        FieldType::Repeater => set("items", parts(field)),
+        FieldType::Composite if !field.sub_fields.is_empty() => {
+            set("properties", parts(field)["properties"].clone());
+        }
+        FieldType::Password => set("writeOnly", Value::Bool(true)),
+        kind if kind.is_choice() && !field.options.is_empty() => {
+            let values = field.options.iter().map(|o| Value::from(o.value.as_str()));
+            set("enum", values.collect());
+        }
+        _ => {}
     }
     schema
 }
@@ -201,20 +168,6 @@ fn number_limit(key: &str, limit: Option<f64>, set: &mut impl FnMut(&str, Value)
             Value::from(limit)
         },
     );
-}
-
-fn formula(return_type: Option<&str>, set: &mut impl FnMut(&str, Value)) {
-    match return_type {
-        Some("number" | "currency" | "percent") => set("type", "number".into()),
-        Some("boolean") => set("type", "boolean".into()),
-        Some("date") => {
-            set("type", "string".into());
-            set("format", "date".into());
-        }
-        Some("text" | "string") => set("type", "string".into()),
-        // Without a stated type it may be anything.
-        _ => {}
-    }
 }
 
 fn parts(field: &Field) -> Value {

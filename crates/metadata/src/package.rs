@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::canonical;
+use crate::definition::Definition;
+use crate::diagnostics::Diagnostic;
 use crate::item_type::ItemType;
 use crate::object::{Object, ObjectExtension};
 use crate::permission::PermissionSet;
 use crate::position::Position;
+use crate::reader::Sink;
 use crate::seed::Seed;
 
 /// Everything one package brings, parsed where the platform needs types and verbatim throughout.
@@ -108,8 +111,11 @@ pub struct Item {
     pub item_type: ItemType,
     /// Its key: the written name, or one derived as the loader documents.
     pub name: String,
-    /// The JSON as written; nothing is injected, not even a derived name.
+    /// The JSON as written; nothing is injected, not even a derived name. For showing only: what it
+    /// says is in [`Item::definition`].
     pub value: Value,
+    /// What it says, read once.
+    pub definition: Definition,
     /// `sha256:<hex>` of the canonical JSON of [`Item::value`].
     pub hash: String,
     /// The object it belongs to, where it names one or stands inside one.
@@ -121,17 +127,66 @@ pub struct Item {
 }
 
 impl Item {
-    /// An item with its hash and, where the JSON names one, its object.
-    pub fn new(item_type: ItemType, name: impl Into<String>, value: Value) -> Self {
+    /// An item with its hash and, where it names one, its object; and what could not be read of it.
+    pub fn new(
+        item_type: ItemType,
+        name: impl Into<String>,
+        value: Value,
+    ) -> (Self, Vec<Diagnostic>) {
+        let (name, sink) = (name.into(), Sink::default());
+        let path = format!("{}.{name}", item_type.artifact_key());
+        let definition = Definition::read(item_type, &name, &value, path, &sink);
+        let definition = definition.unwrap_or(Definition::Untyped);
+        let item = Self::of(item_type, name, value, definition);
+        (item, sink.into_diagnostics())
+    }
+
+    /// An item whose hash is known and whose findings were told where it was loaded: one that came
+    /// from another process. Where [`Item::is`] holds of one that is here already, that one serves.
+    pub fn parsed(
+        item_type: ItemType,
+        name: impl Into<String>,
+        value: Value,
+        hash: impl Into<String>,
+    ) -> Self {
+        let (name, sink) = (name.into(), Sink::default());
+        let definition = Definition::read(item_type, &name, &value, String::new(), &sink);
+        let definition = definition.unwrap_or(Definition::Untyped);
+        Self::with_hash(item_type, name, value, definition, hash.into())
+    }
+
+    pub(crate) fn of(
+        item_type: ItemType,
+        name: String,
+        value: Value,
+        definition: Definition,
+    ) -> Self {
+        let hash = canonical::hash(&value);
+        Self::with_hash(item_type, name, value, definition, hash)
+    }
+
+    fn with_hash(
+        item_type: ItemType,
+        name: String,
+        value: Value,
+        definition: Definition,
+        hash: String,
+    ) -> Self {
         Self {
             item_type,
-            name: name.into(),
-            hash: canonical::hash(&value),
-            object: object_of(item_type, &value),
+            object: object_of(&value, &definition),
+            name,
+            hash,
+            value,
+            definition,
             inline: false,
             file: None,
-            value,
         }
+    }
+
+    /// Whether it is the item of that type, name and content, so that nothing need be read again.
+    pub fn is(&self, item_type: ItemType, name: &str, hash: &str) -> bool {
+        self.item_type == item_type && self.name == name && self.hash == hash
     }
 
     /// The same item with the file it came from.
@@ -169,12 +224,33 @@ impl Item {
 }
 
 /// The object an item names: a view through its data, others through `object` or `objectName`.
-fn object_of(item_type: ItemType, value: &Value) -> Option<String> {
+fn object_of(value: &Value, definition: &Definition) -> Option<String> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    match item_type {
-        ItemType::Object => None,
-        ItemType::View => text("object").or_else(|| crate::load::view_object(value)),
-        _ => text("objectName").or_else(|| text("object")),
+    match definition {
+        Definition::Object(_) => None,
+        Definition::View(view) => {
+            let named = view.object.clone();
+            named.or_else(|| view.data_object().map(str::to_owned))
+        }
+        Definition::Action(action) => action.object.clone(),
+        Definition::Flow(flow) => flow.object.clone(),
+        Definition::SharingRule(rule) => rule.object.clone(),
+        Definition::Mapping(mapping) => mapping.object.clone(),
+        Definition::Dataset(dataset) => dataset.object.clone(),
+        Definition::Report(report) => report.object.clone(),
+        Definition::ApprovalProcess(process) => process.object.clone(),
+        Definition::Webhook(webhook) => webhook.object.clone(),
+        Definition::Hook(_)
+        | Definition::PermissionSet(_)
+        | Definition::Position(_)
+        | Definition::App(_)
+        | Definition::Job(_)
+        | Definition::Function(_)
+        | Definition::EmailTemplate(_)
+        | Definition::Agent(_)
+        | Definition::Skill(_)
+        | Definition::Tool(_)
+        | Definition::Untyped => text("objectName").or_else(|| text("object")),
     }
 }
 
@@ -185,14 +261,20 @@ mod tests {
 
     #[test]
     fn items_know_their_object_and_hash() {
-        let item = Item::new(ItemType::Action, "close", json!({"objectName": "ticket"}));
+        let value = json!({"objectName": "ticket"});
+        let (item, found) = Item::new(ItemType::Action, "close", value.clone());
+        assert_eq!(found, []);
         assert_eq!(item.object.as_deref(), Some("ticket"));
         assert!(item.hash.starts_with("sha256:"));
+        let same = Item::parsed(ItemType::Action, "close", value, item.hash.clone());
+        assert_eq!(same, item);
+        assert!(same.is(ItemType::Action, "close", &item.hash));
+        assert!(!same.is(ItemType::Flow, "close", &item.hash));
     }
 
     #[test]
     fn named_value_adds_a_derived_name_and_nothing_else() {
-        let item = Item::new(ItemType::View, "ticket", json!({"list": {}}));
+        let (item, _) = Item::new(ItemType::View, "ticket", json!({"list": {}}));
         assert_eq!(item.value, json!({"list": {}}));
         assert_eq!(item.named_value(), json!({"name": "ticket", "list": {}}));
     }

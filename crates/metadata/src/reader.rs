@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::diagnostics::Diagnostic;
-use crate::expression::{Dialect, Expression};
+use crate::expression::{Condition, Dialect, Expression};
 
 /// Where the findings of one file go.
 #[derive(Default)]
@@ -63,6 +63,16 @@ impl<'a> Reader<'a> {
             return None;
         };
         Some(Self { map, path, sink })
+    }
+
+    /// Over the entries of an object that is known to be one.
+    pub(crate) fn over(map: &'a Map<String, Value>, path: String, sink: &'a Sink) -> Self {
+        Self { map, path, sink }
+    }
+
+    /// The entries as they were written.
+    pub(crate) fn map(&self) -> &'a Map<String, Value> {
+        self.map
     }
 
     pub(crate) fn at(&self, key: &str) -> String {
@@ -221,6 +231,81 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// An expression, bare or in an envelope; `true` and `false` are expressions too. Nothing where
+    /// its text is blank.
+    pub(crate) fn expression(&self, keys: &[&str], slot: Dialect) -> Option<Expression> {
+        let (key, value) = self.find(keys)?;
+        match Expression::written(value, slot) {
+            Some(expression) => Some(expression).filter(|read| !read.source.is_empty()),
+            None => {
+                let expected = format!(
+                    "an expression (text, or {{dialect: {}, source}})",
+                    slot.as_str()
+                );
+                self.wrong_type(key, &expected, value);
+                None
+            }
+        }
+    }
+
+    /// A condition that keeps something shut: one that cannot be read is met by nothing.
+    pub(crate) fn condition(&self, keys: &[&str]) -> Condition {
+        match self.find(keys) {
+            None => Condition::Always,
+            Some(_) => match self.expression(keys, Dialect::Cel) {
+                Some(expression) => Condition::When(expression),
+                None => Condition::Unreadable,
+            },
+        }
+    }
+
+    /// `requiredPermissions`, as [`Reader::demands`].
+    pub(crate) fn required_permissions(&self) -> Vec<String> {
+        self.demands("requiredPermissions")
+    }
+
+    /// What somebody has to have, all of it or any. What cannot be read stands there as it was
+    /// written, and nobody has that.
+    pub(crate) fn demands(&self, key: &str) -> Vec<String> {
+        let Some(written) = self.raw(&[key]) else {
+            return Vec::new();
+        };
+        let mut read = self.strings(&[key]).unwrap_or_default();
+        let count = written.as_array().map_or(1, Vec::len);
+        if read.len() < count {
+            read.push(written.to_string());
+        }
+        read
+    }
+
+    /// The objects of a list, each with its place in it; what is no object is warned about.
+    pub(crate) fn objects(&self, keys: &[&str]) -> Vec<(usize, Reader<'a>)> {
+        let Some((key, value)) = self.find(keys) else {
+            return Vec::new();
+        };
+        let Value::Array(list) = value else {
+            self.wrong_type(key, "a list of objects", value);
+            return Vec::new();
+        };
+        let mut found = Vec::with_capacity(list.len());
+        for (place, entry) in list.iter().enumerate() {
+            let at = format!("{key}[{place}]");
+            match entry {
+                Value::Object(map) => {
+                    found.push((place, Reader::over(map, self.at(&at), self.sink)));
+                }
+                other => self.wrong_type(&at, "an object", other),
+            }
+        }
+        found
+    }
+
+    /// A nested object as it was written; nothing where there is none.
+    pub(crate) fn free_object(&self, keys: &[&str]) -> Map<String, Value> {
+        let read = self.object(keys);
+        read.map(|reader| reader.map.clone()).unwrap_or_default()
     }
 
     /// A nested object.

@@ -181,10 +181,15 @@ impl Catalog {
             }
         }
         let now = clock::now();
+        let before = match self.current() {
+            current if current.revision == head => current,
+            _ => Arc::new(build(&store::installation(&self.db).await?)?),
+        };
         let (registry, diagnostics) = compile::registry(read(&installed.packages)?, head + 1, now);
+        let changed_sets = restated(&before, &registry);
         // Tables first, then the revision: nobody may see an object without its table.
         tables::migrate(&self.db, &registry).await?;
-        let changed = Arc::new(changed);
+        let changed = Arc::new((changed, changed_sets));
         let moved = self
             .db
             .write::<_, DbError, _>(move |tx| {
@@ -194,9 +199,11 @@ impl Catalog {
                     if !store::advance(tx, head, now).await? {
                         return Ok(false);
                     }
-                    for package in &*changed {
+                    let (packages, changed_sets) = &*changed;
+                    for package in packages {
                         store::put(tx, package, now).await?;
                     }
+                    store::record(tx, head + 1, changed_sets, now).await?;
                     Ok(true)
                 }
                 .boxed()
@@ -208,6 +215,22 @@ impl Catalog {
             tables::fill_summaries(&self.db, &self.current()).await?;
         }
         Ok(moved.then_some(diagnostics))
+    }
+
+    /// The permission sets whose holders' identity tokens state something else since a revision, up to
+    /// another; [`FALLBACK`] among them where users without assignments fall back to another set.
+    /// `None` where the history does not reach back.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn changed_sets(
+        &self,
+        after: u64,
+        until: u64,
+    ) -> Result<Option<BTreeSet<String>>, DbError> {
+        let recorded = store::recorded(&self.db, after, until).await?;
+        let is_whole = recorded.len() as u64 == until.saturating_sub(after);
+        Ok(is_whole.then(|| recorded.into_iter().flatten().collect()))
     }
 
     /// The seeds of these packages that were not loaded to their end yet, by whomever.
@@ -230,6 +253,32 @@ impl Catalog {
         }
         Ok(seeds)
     }
+}
+
+/// Stands among permission sets for the one that users without assignments fall back to.
+pub const FALLBACK: &str = "";
+
+/// The permission sets of which identity tokens state something else after than before: those that came
+/// or went, or whose system permissions are others.
+fn restated(before: &Registry, after: &Registry) -> BTreeSet<String> {
+    let stated = |registry: &Registry, name: &str| {
+        let set = registry.permission_set(name)?;
+        Some(
+            set.system_permissions
+                .iter()
+                .cloned()
+                .collect::<BTreeSet<_>>(),
+        )
+    };
+    let names = before.permission_sets().chain(after.permission_sets());
+    let mut changed: BTreeSet<String> = names
+        .filter(|name| stated(before, name) != stated(after, name))
+        .map(str::to_owned)
+        .collect();
+    if before.fallback_permission_set() != after.fallback_permission_set() {
+        changed.insert(FALLBACK.to_owned());
+    }
+    changed
 }
 
 /// Why a revision is not served.

@@ -20,6 +20,13 @@ pub fn items(work: &Work, item_type: ItemType) -> impl Iterator<Item = &Item> {
     items.filter(move |item| is_visible(work, item_type, item))
 }
 
+/// The object that an item names as its own.
+#[must_use]
+pub fn object_of(item: &Item) -> Option<&str> {
+    let text = |key: &str| item.value.get(key).and_then(Value::as_str);
+    text("objectName").or_else(|| text("object"))
+}
+
 fn is_visible(work: &Work, item_type: ItemType, item: &Item) -> bool {
     let Principal::User(identity) = &work.principal else {
         return true;

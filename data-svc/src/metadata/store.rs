@@ -1,5 +1,7 @@
 //! Installed packages and the head of the registry.
 
+use std::collections::BTreeSet;
+
 use futures::FutureExt as _;
 use mesh::db::{Db, DbError, Row, Statement, Tx};
 use time::OffsetDateTime;
@@ -75,6 +77,47 @@ pub async fn put(tx: &mut Tx, package: &Installed, now: OffsetDateTime) -> Resul
     .bind(now);
     tx.execute(statement).await?;
     Ok(())
+}
+
+/// Records a revision that is published, and the permission sets that it changed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn record(
+    tx: &mut Tx,
+    revision: u64,
+    changed_sets: &BTreeSet<String>,
+    now: OffsetDateTime,
+) -> Result<(), DbError> {
+    let names: Vec<&str> = changed_sets.iter().map(String::as_str).collect();
+    let statement = Statement::new(
+        "INSERT INTO om_revision (revision, changed_sets, published_at) VALUES ($1, $2, $3)",
+    )
+    .bind(i64::try_from(revision).unwrap_or(i64::MAX))
+    .bind(serde_json::Value::from(names).to_string())
+    .bind(now);
+    tx.execute(statement).await?;
+    Ok(())
+}
+
+/// What each recorded revision after one, up to another, changed.
+///
+/// # Errors
+/// Those of the database; a damaged row.
+pub async fn recorded(db: &Db, after: u64, until: u64) -> Result<Vec<Vec<String>>, DbError> {
+    let number = |revision: u64| i64::try_from(revision).unwrap_or(i64::MAX);
+    let statement = Statement::new(
+        "SELECT changed_sets FROM om_revision WHERE revision > $1 AND revision <= $2",
+    )
+    .bind(number(after))
+    .bind(number(until));
+    db.query(statement, |row| {
+        serde_json::from_str(row.req_text(0)?).map_err(|_| DbError::Decode {
+            column: 0,
+            expected: "a list of names",
+        })
+    })
+    .await
 }
 
 const HEAD: &str = "SELECT revision, published_at FROM om_registry_head WHERE id = 1";

@@ -4,18 +4,25 @@ use std::sync::Arc;
 
 use mesh::{Ctx, Error};
 use proto::data::v1::{
-    RemovePrincipalRequest, RemovePrincipalResponse, ResolvePrincipalRequest,
-    ResolvePrincipalResponse, principal_service_server::PrincipalService,
+    ListChangedPrincipalsRequest, ListChangedPrincipalsResponse, RemovePrincipalRequest,
+    RemovePrincipalResponse, ResolvePrincipalRequest, ResolvePrincipalResponse,
+    principal_service_server::PrincipalService,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Profile, remove, resolve};
-use crate::kernel::Kernel;
+use super::{
+    Profile,
+    changed::{self, Who},
+    remove, resolve,
+};
+use crate::{kernel::Kernel, metadata::catalog::Catalog};
 
 /// Serves principals to auth-svc.
 pub struct Principals {
     /// The pipeline to records.
     pub kernel: Kernel,
+    /// The metadata in force and what its revisions changed.
+    pub catalog: Arc<Catalog>,
     /// The permission set of users who hold no other, where the operator names one; empty for none.
     pub fallback: Option<Arc<str>>,
 }
@@ -61,5 +68,24 @@ impl PrincipalService for Principals {
         Ctx::of(&request)?.identity()?;
         remove(&self.kernel, &request.into_inner().user_id).await?;
         Ok(Response::new(RemovePrincipalResponse {}))
+    }
+
+    async fn list_changed_principals(
+        &self,
+        request: Request<ListChangedPrincipalsRequest>,
+    ) -> Result<Response<ListChangedPrincipalsResponse>, Status> {
+        Ctx::of(&request)?.identity()?;
+        let after = request.get_ref().after_revision;
+        let fallback = self.fallback.as_deref();
+        let changed = changed::since(&self.kernel, &self.catalog, fallback, after).await?;
+        let (everybody, user_ids) = match changed.who {
+            Who::Everybody => (true, Vec::new()),
+            Who::Users(ids) => (false, ids.into_iter().collect()),
+        };
+        Ok(Response::new(ListChangedPrincipalsResponse {
+            revision: changed.revision,
+            everybody,
+            user_ids,
+        }))
     }
 }

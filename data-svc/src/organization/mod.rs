@@ -4,6 +4,7 @@
 //! They are written and read through the kernel like any records, so that each change leaves its audit
 //! entry and is told to those who follow.
 
+mod changed;
 pub mod grpc;
 mod principal;
 

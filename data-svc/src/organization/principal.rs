@@ -44,6 +44,8 @@ pub struct Rights {
     pub system_permissions: Vec<String>,
 }
 
+/// Most assignments of one user that count.
+const ROWS_MAX: u64 = 10_000;
 /// How often a profile is kept again that another call keeps at the same time.
 const ATTEMPTS: usize = 3;
 
@@ -68,15 +70,24 @@ pub async fn resolve(
             &work,
             "sys_member",
             &of_user,
-            &["organization", "role"]
+            &["organization", "role"],
+            ROWS_MAX
         ),
-        select(kernel, &work, "sys_user_position", &of_user, &["position"]),
+        select(
+            kernel,
+            &work,
+            "sys_user_position",
+            &of_user,
+            &["position"],
+            ROWS_MAX
+        ),
         select(
             kernel,
             &work,
             "sys_user_permission_set",
             &of_user,
-            &["permission_set"]
+            &["permission_set"],
+            ROWS_MAX
         ),
     )?;
     let assigned: BTreeSet<String> = positions.into_iter().filter_map(first).collect();
@@ -84,7 +95,15 @@ pub async fn resolve(
     if !assigned.is_empty() {
         let of_positions = json!({"position": {"$in": assigned}});
         let object = "sys_position_permission_set";
-        let given = select(kernel, &work, object, &of_positions, &["permission_set"]).await?;
+        let given = select(
+            kernel,
+            &work,
+            object,
+            &of_positions,
+            &["permission_set"],
+            ROWS_MAX,
+        )
+        .await?;
         direct.extend(given.into_iter().filter_map(first));
     }
     let (mut positions, mut organizations) = (assigned, Vec::new());
@@ -117,6 +136,15 @@ pub async fn resolve(
     })
 }
 
+/// The permission set of users who hold no other, if it is there.
+pub(super) fn fallback_set<'a>(work: &'a Work, named: Option<&'a str>) -> Option<&'a str> {
+    match named {
+        None => Some(work.registry.fallback_permission_set()),
+        // A set that the operator names but that is not there grants nothing, as any such set.
+        Some(named) => work.registry.permission_set(named).map(|_| named),
+    }
+}
+
 /// The permission sets that apply: those assigned that are there, or the fallback.
 fn permission_sets(
     work: &Work,
@@ -130,14 +158,7 @@ fn permission_sets(
     let is_there = |name: &String| registry.permission_set(name).is_some();
     let mut sets: BTreeSet<String> = direct.into_iter().filter(is_there).collect();
     if is_unassigned {
-        // A set that the operator names but that is not there grants nothing, as any such set.
-        match fallback {
-            None => sets.insert(registry.fallback_permission_set().to_owned()),
-            Some(named) if registry.permission_set(named).is_some() => {
-                sets.insert(named.to_owned())
-            }
-            Some(_) => false,
-        };
+        sets.extend(fallback_set(work, fallback).map(str::to_owned));
     }
     sets
 }
@@ -189,7 +210,7 @@ async fn create(kernel: &Kernel, work: &Work, profile: &Profile, owner: bool) ->
 const FIELDS: [&str; 5] = ["name", "email", "email_verified", "image", "disabled"];
 
 async fn stored(kernel: &Kernel, work: &Work, id: &str) -> Result<Option<Vec<Cell>>> {
-    let found = select(kernel, work, "sys_user", &json!({"id": id}), &FIELDS).await?;
+    let found = select(kernel, work, "sys_user", &json!({"id": id}), &FIELDS, 1).await?;
     Ok(found.into_iter().next())
 }
 
@@ -226,7 +247,7 @@ pub async fn remove(kernel: &Kernel, user_id: &str) -> Result<()> {
     }
 }
 
-fn first(row: Vec<Cell>) -> Option<String> {
+pub(super) fn first(row: Vec<Cell>) -> Option<String> {
     row.into_iter().next().and_then(text)
 }
 

@@ -3,11 +3,13 @@
 //! Parsing is in `parse::field`; this module is the normalised result, spelled one way.
 
 mod kind;
+mod table;
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
 pub use kind::FieldType;
+pub use table::{Operators, Storage};
 
 use crate::diagnostics::Diagnostic;
 use crate::reader::Sink;

@@ -7,11 +7,15 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{Loaded, Raw, Stack, view_name};
+use crate::definition::Definition;
 use crate::diagnostics::Diagnostic;
 use crate::item_type::ItemType;
 use crate::naming;
+use crate::object::Object;
 use crate::package::{Item, Package};
 use crate::parse;
+use crate::permission::PermissionSet;
+use crate::position::Position;
 use crate::reader::{Reader, Sink, kind};
 
 pub(super) fn assemble(stack: Stack) -> Loaded {
@@ -125,54 +129,43 @@ impl Assembly {
         }
         self.check_name(&raw, &name, &path);
         let sink = Sink::new(raw.file.clone());
-        let kept = self.typed(&raw, &name, path, &sink);
-        self.diagnostics.extend(sink.into_diagnostics());
-        if kept {
-            let mut item = Item::new(raw.item_type, name, raw.value).with_file(raw.file.as_deref());
-            if item.item_type == ItemType::View && item.object.is_none() {
-                item.object = view_name::object_by_fields(&item.value, &self.package.objects);
+        let definition = match raw.item_type {
+            ItemType::Seed => {
+                let seed = parse::seed::seed(&name, &raw.value, path, &sink);
+                self.package.seeds.extend(seed);
+                Some(Definition::Untyped)
             }
-            self.package.items.push(item);
+            other => Definition::read(other, &name, &raw.value, path, &sink),
+        };
+        self.diagnostics.extend(sink.into_diagnostics());
+        let Some(definition) = definition else {
+            return;
+        };
+        self.declare(&definition);
+        let item = Item::of(raw.item_type, name, raw.value, definition);
+        let mut item = item.with_file(raw.file.as_deref());
+        if item.item_type == ItemType::View && item.object.is_none() {
+            item.object = view_name::object_by_fields(&item.value, &self.package.objects);
         }
+        self.package.items.push(item);
     }
 
-    /// Parses the items that have types; false when one cannot be used.
-    fn typed(&mut self, raw: &Raw, name: &str, path: String, sink: &Sink) -> bool {
+    /// Adds what the package keeps apart, as its own.
+    fn declare(&mut self, definition: &Definition) {
         let package = &mut self.package;
-        match raw.item_type {
-            ItemType::Object => {
-                let Some(mut object) = parse::object::object(name, &raw.value, path, sink) else {
-                    return false;
-                };
-                object.package_id.clone_from(&package.id);
-                package.objects.push(object);
-            }
-            ItemType::Permission | ItemType::Profile => {
-                let set = parse::permission::permission_set(name, &raw.value, path, sink);
-                let Some(mut set) = set else {
-                    return false;
-                };
-                set.is_profile |= raw.item_type == ItemType::Profile;
-                set.package_id.clone_from(&package.id);
-                package.permission_sets.push(set);
-            }
-            ItemType::Position => {
-                let position = parse::position::position(name, &raw.value, path, sink);
-                let Some(mut position) = position else {
-                    return false;
-                };
-                position.package_id.clone_from(&package.id);
-                package.positions.push(position);
-            }
-            ItemType::Seed => {
-                let Some(seed) = parse::seed::seed(name, &raw.value, path, sink) else {
-                    return false;
-                };
-                package.seeds.push(seed);
-            }
-            _ => {}
+        if let Some(object) = definition.object() {
+            let mut object = Object::clone(object);
+            object.package_id.clone_from(&package.id);
+            package.objects.push(object);
+        } else if let Some(set) = definition.permission_set() {
+            let mut set = PermissionSet::clone(set);
+            set.package_id.clone_from(&package.id);
+            package.permission_sets.push(set);
+        } else if let Some(position) = definition.position() {
+            let mut position = Position::clone(position);
+            position.package_id.clone_from(&package.id);
+            package.positions.push(position);
         }
-        true
     }
 
     fn extension(&mut self, raw: Raw) {
@@ -187,7 +180,7 @@ impl Assembly {
     /// Actions written inside an object become items unless a top-level one has the name:
     /// compilers write them in both places.
     fn inline_actions(&mut self) {
-        let mut found = Vec::new();
+        let (mut found, mut diagnostics) = (Vec::new(), Vec::new());
         for item in self.package.items_of(ItemType::Object) {
             let sink = Sink::new(item.file.clone());
             let path = format!("objects.{}", item.name);
@@ -205,12 +198,17 @@ impl Assembly {
                 {
                     map.insert("objectName".to_owned(), item.name.as_str().into());
                 }
-                let mut action = Item::new(ItemType::Action, name, value);
+                let read =
+                    Definition::read(ItemType::Action, &name, &value, entry.path.clone(), &sink);
+                let definition = read.unwrap_or(Definition::Untyped);
+                let mut action = Item::of(ItemType::Action, name, value, definition);
                 action.object = Some(item.name.clone());
                 action.inline = true;
                 found.push((action.with_file(item.file.as_deref()), entry.path));
             }
+            diagnostics.extend(sink.into_diagnostics());
         }
+        self.diagnostics.extend(diagnostics);
         for (action, path) in found {
             let key = (ItemType::Action, action.name.clone());
             if let Entry::Vacant(slot) = self.seen.entry(key) {

@@ -47,8 +47,6 @@ use crate::diagnostics::Diagnostic;
 use crate::item_type::ItemType;
 use crate::package::Package;
 
-pub(crate) use view_name::view_object;
-
 /// A package and what was found wrong with it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
-use super::{Check, path_of, text};
+use super::{Check, path_of};
 use crate::item_type::ItemType;
 use crate::package::Item;
 use crate::permission::PermissionSet;
 use crate::position::Position;
+use crate::sharing_rule::SharingBasis;
 
 pub(super) fn check(check: &mut Check<'_>) {
     let pkg = check.pkg;
@@ -116,35 +115,28 @@ fn sharing_checks(check: &mut Check<'_>, item: &Item) {
             "add `object`",
         ),
     }
-    let by_owner = text(&item.value, "type") == Some("owner");
-    let criteria = item
-        .value
-        .get("criteria")
-        .or_else(|| item.value.get("condition"));
-    if !by_owner && criteria.is_none_or(is_empty) {
-        check.warn(
+    let Some(rule) = item.definition.sharing_rule() else {
+        return;
+    };
+    match &rule.basis {
+        SharingBasis::Criteria(None) => check.warn(
             file.clone(),
             "SHARING_WITHOUT_CRITERIA",
             format!("{path}.criteria"),
             "the sharing rule has no criteria, so it grants nothing".to_owned(),
             "say which records are shared, for example `criteria: {status: open}`",
-        );
-    }
-    if by_owner && item.value.get("ownedBy").is_none_or(is_empty) {
-        check.warn(
+        ),
+        SharingBasis::Owner(None) => check.warn(
             file.clone(),
             "SHARING_WITHOUT_CRITERIA",
             format!("{path}.ownedBy"),
             "the sharing rule does not say whose records it shares, so it grants nothing"
                 .to_owned(),
             "add `ownedBy` with a position or group",
-        );
+        ),
+        SharingBasis::Criteria(Some(_)) | SharingBasis::Owner(Some(_)) => {}
     }
-    let shared_with = item
-        .value
-        .get("sharedWith")
-        .or_else(|| item.value.get("recipientId"));
-    if shared_with.is_none_or(is_empty) {
+    if rule.recipients.is_empty() {
         check.warn(
             file,
             "SHARING_WITHOUT_RECIPIENT",
@@ -152,20 +144,6 @@ fn sharing_checks(check: &mut Check<'_>, item: &Item) {
             "the sharing rule names no recipient, so it grants nothing".to_owned(),
             "add `sharedWith: {type: position, value: ...}`",
         );
-    }
-}
-
-/// Nothing, an empty text, list or object, or an expression without source.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.trim().is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) if map.contains_key("source") => {
-            map["source"].as_str().is_none_or(|s| s.trim().is_empty())
-        }
-        Value::Object(map) => map.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

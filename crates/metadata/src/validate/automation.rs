@@ -2,55 +2,41 @@
 
 use serde_json::Value;
 
-use super::{Check, path_of, text};
+use super::{Check, path_of};
+use crate::automation::{Action, ActionKind, Body, Flow, Function, Hook, Job};
+use crate::definition::Definition;
 use crate::item_type::ItemType;
 use crate::package::Item;
-
-/// Event names of hooks, without before/after.
-const OPERATIONS: [&str; 9] = [
-    "Insert",
-    "Update",
-    "Delete",
-    "Find",
-    "FindOne",
-    "Count",
-    "Aggregate",
-    "UpdateMany",
-    "DeleteMany",
-];
 
 pub(super) fn check(check: &mut Check<'_>) {
     let pkg = check.pkg;
     for item in &pkg.items {
-        match item.item_type {
-            ItemType::Action => action_checks(check, item),
-            ItemType::Hook => hook_checks(check, item),
-            ItemType::Flow => flow_checks(check, item),
-            ItemType::Job => job_checks(check, item),
-            ItemType::Function => function_checks(check, item),
-            ItemType::Agent => {
-                names(check, item, "skills", ItemType::Skill);
+        match &item.definition {
+            Definition::Action(action) => action_checks(check, item, action),
+            Definition::Hook(hook) => hook_checks(check, item, hook),
+            Definition::Flow(flow) => flow_checks(check, item, flow),
+            Definition::Job(job) => job_checks(check, item, job),
+            Definition::Function(function) => function_checks(check, item, function),
+            Definition::Agent(agent) => {
+                for skill in &agent.skills {
+                    let path = format!("{}.skills", path_of(item));
+                    check.unknown_item(item, path, ItemType::Skill, skill);
+                }
             }
-            ItemType::Workflow | ItemType::Approval | ItemType::Webhook => {
-                object_checks(check, item)
-            }
-            ItemType::Trigger
-            | ItemType::Router
-            | ItemType::Service
-            | ItemType::Connector
-            | ItemType::Api => {
-                let kind = item.item_type.label();
-                not_executable(
-                    check,
-                    item,
-                    format!(
-                        "{kind} \"{}\" is stored and served, but nothing here runs it",
-                        item.name
-                    ),
-                    "use a hook, a flow or a webhook instead",
-                );
-            }
-            _ => {}
+            Definition::ApprovalProcess(_) | Definition::Webhook(_) => object_checks(check, item),
+            Definition::Untyped => untyped_checks(check, item),
+            Definition::Object(_)
+            | Definition::PermissionSet(_)
+            | Definition::Position(_)
+            | Definition::SharingRule(_)
+            | Definition::Mapping(_)
+            | Definition::Dataset(_)
+            | Definition::View(_)
+            | Definition::App(_)
+            | Definition::Report(_)
+            | Definition::EmailTemplate(_)
+            | Definition::Skill(_)
+            | Definition::Tool(_) => {}
         }
     }
     if let Some(module) = pkg.extra.get("runtimeModule").and_then(Value::as_str) {
@@ -61,6 +47,29 @@ pub(super) fn check(check: &mut Check<'_>) {
             format!("the module \"{module}\" is host code and is not run"),
             "put scripts into the `body` of actions and hooks",
         );
+    }
+}
+
+fn untyped_checks(check: &mut Check<'_>, item: &Item) {
+    match item.item_type {
+        ItemType::Workflow => object_checks(check, item),
+        ItemType::Trigger
+        | ItemType::Router
+        | ItemType::Service
+        | ItemType::Connector
+        | ItemType::Api => {
+            let kind = item.item_type.label();
+            not_executable(
+                check,
+                item,
+                format!(
+                    "{kind} \"{}\" is stored and served, but nothing here runs it",
+                    item.name
+                ),
+                "use a hook, a flow or a webhook instead",
+            );
+        }
+        _ => {}
     }
 }
 
@@ -84,24 +93,12 @@ fn object_checks(check: &mut Check<'_>, item: &Item) {
     }
 }
 
-/// A script body: `{language, source}`, or the source itself.
-fn has_body(value: &Value) -> bool {
-    let source = match value.get("body") {
-        Some(Value::String(source)) => Some(source.as_str()),
-        Some(body) => text(body, "source"),
-        None => None,
-    };
-    source.is_some_and(|source| !source.trim().is_empty())
-}
-
-fn action_checks(check: &mut Check<'_>, item: &Item) {
+fn action_checks(check: &mut Check<'_>, item: &Item, action: &Action) {
     object_checks(check, item);
-    let target = text(&item.value, "target").or_else(|| text(&item.value, "execute"));
-    let kind = text(&item.value, "type").unwrap_or("script");
-    match (kind, target) {
-        ("script", _) => {
-            if !has_body(&item.value) {
-                let name = target.unwrap_or("nothing");
+    match (&action.kind, &action.target) {
+        (ActionKind::Script, target) => {
+            if !action.has_code() {
+                let name = target.as_deref().unwrap_or("nothing");
                 not_executable(
                     check,
                     item,
@@ -112,39 +109,30 @@ fn action_checks(check: &mut Check<'_>, item: &Item) {
                 );
             }
         }
-        ("flow", Some(flow)) => {
+        (ActionKind::Flow, Some(flow)) => {
             let path = format!("{}.target", path_of(item));
             check.unknown_item(item, path, ItemType::Flow, flow);
         }
-        ("flow" | "api" | "url" | "modal" | "form", None) => check.warn(
+        (ActionKind::Other(kind), _) => not_executable(
+            check,
+            item,
+            format!("action type \"{kind}\" is unknown"),
+            "use script, api, flow, url, modal or form",
+        ),
+        (kind, None) => check.warn(
             item.file.clone(),
             "TARGET_MISSING",
             path_of(item),
-            format!("an action of type {kind} needs a target"),
+            format!("an action of type {} needs a target", kind.as_str()),
             "add `target`",
         ),
-        ("api" | "url" | "modal" | "form", Some(_)) => {}
-        (other, _) => not_executable(
-            check,
-            item,
-            format!("action type \"{other}\" is unknown"),
-            "use script, api, flow, url, modal or form",
-        ),
+        (ActionKind::Api | ActionKind::Url | ActionKind::Modal | ActionKind::Form, Some(_)) => {}
     }
 }
 
-fn hook_checks(check: &mut Check<'_>, item: &Item) {
+fn hook_checks(check: &mut Check<'_>, item: &Item, hook: &Hook) {
     let path = path_of(item);
-    let objects = match item
-        .value
-        .get("object")
-        .or_else(|| item.value.get("objectName"))
-    {
-        Some(Value::String(object)) => vec![object.as_str()],
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    if objects.is_empty() {
+    if hook.objects.is_empty() {
         check.warn(
             item.file.clone(),
             "OBJECT_MISSING",
@@ -153,16 +141,10 @@ fn hook_checks(check: &mut Check<'_>, item: &Item) {
             "add `object`, or `object: \"*\"` for all",
         );
     }
-    for object in objects.into_iter().filter(|object| *object != "*") {
+    for object in hook.objects.iter().filter(|object| *object != "*") {
         check.unknown_object(item.file.clone(), format!("{path}.object"), object);
     }
-    let events = item.value.get("events").and_then(Value::as_array);
-    let events: Vec<&str> = events
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    if events.is_empty() {
+    if hook.events.is_empty() && hook.unknown_events.is_empty() {
         check.warn(
             item.file.clone(),
             "EVENTS_MISSING",
@@ -171,21 +153,16 @@ fn hook_checks(check: &mut Check<'_>, item: &Item) {
             "add `events`, for example [beforeInsert]",
         );
     }
-    for event in events {
-        let operation = event
-            .strip_prefix("before")
-            .or_else(|| event.strip_prefix("after"));
-        if !operation.is_some_and(|operation| OPERATIONS.contains(&operation)) {
-            check.warn(
-                item.file.clone(),
-                "UNKNOWN_EVENT",
-                format!("{path}.events"),
-                format!("event \"{event}\" never happens"),
-                "use before or after with Insert, Update, Delete, Find, FindOne, Count or Aggregate",
-            );
-        }
+    for event in &hook.unknown_events {
+        check.warn(
+            item.file.clone(),
+            "UNKNOWN_EVENT",
+            format!("{path}.events"),
+            format!("event \"{event}\" never happens"),
+            "use before or after with Insert, Update, Delete, Find, FindOne, Count or Aggregate",
+        );
     }
-    if !has_body(&item.value) {
+    if !hook.body.as_ref().is_some_and(Body::has_source) {
         not_executable(
             check,
             item,
@@ -195,15 +172,13 @@ fn hook_checks(check: &mut Check<'_>, item: &Item) {
     }
 }
 
-fn flow_checks(check: &mut Check<'_>, item: &Item) {
+fn flow_checks(check: &mut Check<'_>, item: &Item, flow: &Flow) {
     let path = path_of(item);
-    let list = |key: &str| item.value.get(key).and_then(Value::as_array);
-    let nodes = list("nodes");
     // The other dialect is a list of steps, the first of which is the start.
-    if nodes.is_none() && list("steps").is_some_and(|steps| !steps.is_empty()) {
+    let Some(outline) = &flow.outline else {
         return;
-    }
-    let Some(nodes) = nodes.filter(|nodes| !nodes.is_empty()) else {
+    };
+    if outline.nodes.is_empty() {
         not_executable(
             check,
             item,
@@ -211,8 +186,8 @@ fn flow_checks(check: &mut Check<'_>, item: &Item) {
             "add `nodes`, the first of type start, or `steps`",
         );
         return;
-    };
-    if !nodes.iter().any(|node| text(node, "type") == Some("start")) {
+    }
+    if !outline.nodes.iter().any(|node| node.is_start) {
         not_executable(
             check,
             item,
@@ -220,9 +195,13 @@ fn flow_checks(check: &mut Check<'_>, item: &Item) {
             "add a node of type start",
         );
     }
-    let ids: Vec<&str> = nodes.iter().filter_map(|node| text(node, "id")).collect();
-    for (i, node) in nodes.iter().enumerate() {
-        let id = text(node, "id");
+    let ids: Vec<&str> = outline
+        .nodes
+        .iter()
+        .filter_map(|node| node.id.as_deref())
+        .collect();
+    for (i, node) in outline.nodes.iter().enumerate() {
+        let id = node.id.as_deref();
         let path = match id {
             Some(id) => format!("{path}.nodes.{id}"),
             None => format!("{path}.nodes[{i}]"),
@@ -236,11 +215,12 @@ fn flow_checks(check: &mut Check<'_>, item: &Item) {
                 "give each node its own `id`",
             );
         }
-        let object = node
-            .pointer("/config/objectName")
-            .or_else(|| node.pointer("/config/object"));
         // Templates such as `{record.type}` are filled in at run time.
-        if let Some(object) = object.and_then(Value::as_str).filter(|o| !o.contains('{')) {
+        if let Some(object) = node
+            .object
+            .as_deref()
+            .filter(|object| !object.contains('{'))
+        {
             check.unknown_object(
                 item.file.clone(),
                 format!("{path}.config.objectName"),
@@ -248,16 +228,9 @@ fn flow_checks(check: &mut Check<'_>, item: &Item) {
             );
         }
     }
-    for (i, edge) in item
-        .value
-        .get("edges")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        for key in ["source", "target"] {
-            let Some(id) = text(edge, key).filter(|id| !ids.contains(id)) else {
+    for (i, edge) in outline.edges.iter().enumerate() {
+        for (key, end) in [("source", &edge.source), ("target", &edge.target)] {
+            let Some(id) = end.as_deref().filter(|id| !ids.contains(id)) else {
                 continue;
             };
             check.warn(
@@ -271,9 +244,8 @@ fn flow_checks(check: &mut Check<'_>, item: &Item) {
     }
 }
 
-fn job_checks(check: &mut Check<'_>, item: &Item) {
-    let runs = ["flow", "flowName", "action", "handler", "body", "target"];
-    if !runs.into_iter().any(|key| item.value.get(key).is_some()) {
+fn job_checks(check: &mut Check<'_>, item: &Item, job: &Job) {
+    if job.target.is_none() {
         not_executable(
             check,
             item,
@@ -283,8 +255,8 @@ fn job_checks(check: &mut Check<'_>, item: &Item) {
     }
 }
 
-fn function_checks(check: &mut Check<'_>, item: &Item) {
-    if !has_body(&item.value) {
+fn function_checks(check: &mut Check<'_>, item: &Item, function: &Function) {
+    if !function.body.as_ref().is_some_and(Body::has_source) {
         not_executable(
             check,
             item,
@@ -294,13 +266,6 @@ fn function_checks(check: &mut Check<'_>, item: &Item) {
             ),
             "put the script into the `body` of the action, hook or flow step that needs it",
         );
-    }
-}
-
-fn names(check: &mut Check<'_>, item: &Item, key: &str, item_type: ItemType) {
-    let list = item.value.get(key).and_then(Value::as_array);
-    for name in list.into_iter().flatten().filter_map(Value::as_str) {
-        check.unknown_item(item, format!("{}.{key}", path_of(item)), item_type, name);
     }
 }
 

@@ -11,8 +11,6 @@ mod ui;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use crate::diagnostics::Diagnostic;
 use crate::item_type::ItemType;
 use crate::naming;
@@ -124,10 +122,6 @@ fn path_of(item: &Item) -> String {
     format!("{}.{}", item.item_type.artifact_key(), item.name)
 }
 
-fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
-    value.get(key).and_then(Value::as_str)
-}
-
 /// The field is declared, or the server adds it. Dotted names are followed to the first dot.
 fn has_field(object: &Object, field: &str) -> bool {
     let first = field.split('.').next().unwrap_or(field);
@@ -145,7 +139,7 @@ fn has_field(object: &Object, field: &str) -> bool {
 mod tests {
     use super::*;
     use crate::load_value;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     /// The `code path` of every finding of a package with these keys.
     pub(super) fn findings(mut stack: Value) -> Vec<String> {

@@ -1,35 +1,50 @@
 //! Views, reports and navigation: the objects and fields they show.
 
-use serde_json::Value;
-
-use super::{Check, path_of, text};
+use super::{Check, path_of};
+use crate::definition::Definition;
 use crate::item_type::ItemType;
 use crate::package::Item;
+use crate::ui::{Column, FormView, ListView, NavigationEntry, Report, View};
 
 pub(super) fn check(check: &mut Check<'_>) {
     let pkg = check.pkg;
     for item in &pkg.items {
-        match item.item_type {
-            ItemType::View => view_checks(check, item),
-            ItemType::Report => report_checks(check, item),
-            ItemType::Dataset | ItemType::Cube | ItemType::Page | ItemType::Mapping => {
-                if let Some(object) = &item.object {
-                    let path = format!("{}.object", path_of(item));
-                    check.unknown_object(item.file.clone(), path, object);
-                }
-            }
-            ItemType::App => {
-                let path = path_of(item);
-                for key in ["navigation", "navItems", "tabs"] {
-                    navigation(check, item, item.value.get(key), &format!("{path}.{key}"));
-                }
-            }
-            _ => {}
+        match &item.definition {
+            Definition::View(view) => view_checks(check, item, view),
+            Definition::Report(report) => report_checks(check, item, report),
+            Definition::Dataset(_) | Definition::Mapping(_) => object_checks(check, item),
+            Definition::App(app) => navigation(check, item, &app.navigation, &path_of(item)),
+            Definition::Untyped => match item.item_type {
+                ItemType::Cube | ItemType::Page => object_checks(check, item),
+                _ => {}
+            },
+            Definition::Object(_)
+            | Definition::PermissionSet(_)
+            | Definition::Position(_)
+            | Definition::SharingRule(_)
+            | Definition::Hook(_)
+            | Definition::Action(_)
+            | Definition::Flow(_)
+            | Definition::ApprovalProcess(_)
+            | Definition::Job(_)
+            | Definition::Webhook(_)
+            | Definition::Function(_)
+            | Definition::EmailTemplate(_)
+            | Definition::Agent(_)
+            | Definition::Skill(_)
+            | Definition::Tool(_) => {}
         }
     }
 }
 
-fn view_checks(check: &mut Check<'_>, item: &Item) {
+fn object_checks(check: &mut Check<'_>, item: &Item) {
+    if let Some(object) = &item.object {
+        let path = format!("{}.object", path_of(item));
+        check.unknown_object(item.file.clone(), path, object);
+    }
+}
+
+fn view_checks(check: &mut Check<'_>, item: &Item, view: &View) {
     let path = path_of(item);
     let Some(object) = &item.object else {
         check.warn(
@@ -45,59 +60,64 @@ fn view_checks(check: &mut Check<'_>, item: &Item) {
         check.unknown_object(item.file.clone(), path, object);
         return;
     }
-    for key in ["list", "form"] {
-        if let Some(part) = item.value.get(key) {
-            view_part(check, item, object, part, &format!("{path}.{key}"));
-        }
+    if let Some(list) = &view.list {
+        list_checks(check, item, object, list, &format!("{path}.list"));
     }
-    for key in ["listViews", "formViews"] {
-        let Some(Value::Object(parts)) = item.value.get(key) else {
-            continue;
-        };
-        for (name, part) in parts {
-            view_part(check, item, object, part, &format!("{path}.{key}.{name}"));
-        }
+    if let Some(form) = &view.form {
+        form_checks(check, item, object, form, &format!("{path}.form"));
     }
-    view_part(check, item, object, &item.value, &path);
+    for (name, list) in &view.list_views {
+        list_checks(
+            check,
+            item,
+            object,
+            list,
+            &format!("{path}.listViews.{name}"),
+        );
+    }
+    for (name, form) in &view.form_views {
+        form_checks(
+            check,
+            item,
+            object,
+            form,
+            &format!("{path}.formViews.{name}"),
+        );
+    }
+    list_checks(check, item, object, &view.own_list, &path);
+    form_checks(check, item, object, &view.own_form, &path);
 }
 
-/// One list or form. Its own `data.object` counts before that of the container.
-fn view_part(check: &mut Check<'_>, item: &Item, object: &str, part: &Value, path: &str) {
-    let own = part.pointer("/data/object").and_then(Value::as_str);
-    let object = own.unwrap_or(object);
+/// Its own `data.object` counts before that of the view.
+fn list_checks(check: &mut Check<'_>, item: &Item, object: &str, list: &ListView, path: &str) {
+    let object = list.object.as_deref().unwrap_or(object);
     fields(
         check,
         item,
         object,
-        part.get("columns"),
+        &list.columns,
         &format!("{path}.columns"),
     );
-    for key in ["sections", "groups"] {
-        let sections = part.get(key).and_then(Value::as_array);
-        for (i, section) in sections.into_iter().flatten().enumerate() {
-            let path = format!("{path}.{key}[{i}].fields");
-            fields(check, item, object, section.get("fields"), &path);
-        }
+}
+
+fn form_checks(check: &mut Check<'_>, item: &Item, object: &str, form: &FormView, path: &str) {
+    let object = form.object.as_deref().unwrap_or(object);
+    for section in &form.sections {
+        let path = format!("{path}.{}.fields", section.place);
+        fields(check, item, object, &section.fields, &path);
     }
 }
 
-fn fields(check: &mut Check<'_>, item: &Item, object: &str, list: Option<&Value>, path: &str) {
-    for (i, entry) in list
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let name = entry.as_str().or_else(|| text(entry, "field"));
-        if let Some(name) = name {
-            check.unknown_field(item.file.clone(), format!("{path}[{i}]"), object, name);
-        }
+fn fields(check: &mut Check<'_>, item: &Item, object: &str, columns: &[Column], path: &str) {
+    for column in columns {
+        let path = format!("{path}[{}]", column.place);
+        check.unknown_field(item.file.clone(), path, object, &column.field);
     }
 }
 
-fn report_checks(check: &mut Check<'_>, item: &Item) {
+fn report_checks(check: &mut Check<'_>, item: &Item, report: &Report) {
     let path = path_of(item);
-    if let Some(dataset) = text(&item.value, "dataset") {
+    if let Some(dataset) = &report.dataset {
         check.unknown_item(item, format!("{path}.dataset"), ItemType::Dataset, dataset);
     }
     let Some(object) = &item.object else {
@@ -107,38 +127,40 @@ fn report_checks(check: &mut Check<'_>, item: &Item) {
         check.unknown_object(item.file.clone(), format!("{path}.objectName"), object);
         return;
     }
-    for key in ["columns", "groupingsDown", "groupingsAcross"] {
-        let path = format!("{path}.{key}");
-        fields(check, item, object, item.value.get(key), &path);
+    fields(
+        check,
+        item,
+        object,
+        &report.columns,
+        &format!("{path}.columns"),
+    );
+    for (key, groupings) in [
+        ("groupingsDown", &report.groupings_down),
+        ("groupingsAcross", &report.groupings_across),
+    ] {
+        for grouping in groupings {
+            let path = format!("{path}.{key}[{}]", grouping.place);
+            check.unknown_field(item.file.clone(), path, object, &grouping.field);
+        }
     }
 }
 
-fn navigation(check: &mut Check<'_>, item: &Item, list: Option<&Value>, path: &str) {
-    for (i, entry) in list
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let path = format!("{path}[{i}]");
-        if let Some(object) = text(entry, "objectName").or_else(|| text(entry, "object")) {
+fn navigation(check: &mut Check<'_>, item: &Item, entries: &[NavigationEntry], path: &str) {
+    for entry in entries {
+        let path = format!("{path}.{}", entry.place);
+        if let Some(object) = &entry.object {
             check.unknown_object(item.file.clone(), format!("{path}.objectName"), object);
         }
-        for (key, item_type) in [
-            ("dashboardName", ItemType::Dashboard),
-            ("pageName", ItemType::Page),
-            ("reportName", ItemType::Report),
+        for (key, item_type, name) in [
+            ("dashboardName", ItemType::Dashboard, &entry.dashboard),
+            ("pageName", ItemType::Page, &entry.page),
+            ("reportName", ItemType::Report, &entry.report),
         ] {
-            if let Some(name) = text(entry, key) {
+            if let Some(name) = name {
                 check.unknown_item(item, format!("{path}.{key}"), item_type, name);
             }
         }
-        navigation(
-            check,
-            item,
-            entry.get("children"),
-            &format!("{path}.children"),
-        );
+        navigation(check, item, &entry.children, &path);
     }
 }
 

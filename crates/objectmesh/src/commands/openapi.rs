@@ -4,7 +4,10 @@
 use std::{io::Write, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use data_svc::{kernel::{Work, access::Principal}, metadata::catalog};
+use data_svc::{
+    kernel::{Work, access::Principal},
+    metadata::catalog,
+};
 use gateway::openapi::{Document, Settings};
 use mesh::{
     identity::{ADMIN_PERMISSION_SET, Identity, Kind},
@@ -30,7 +33,7 @@ pub struct OpenApi {
 /// When there is nothing to read at a path, or it cannot be printed.
 pub fn run(openapi: &OpenApi, out: &mut impl Write) -> anyhow::Result<()> {
     let apps = apps::load(&openapi.apps)?;
-    let registry = packages::registry(apps.packages)?;
+    let registry = catalog::registry(apps.packages)?;
     let admin = Identity {
         permission_sets: vec![ADMIN_PERMISSION_SET.to_owned()],
         ..Identity::nobody(Kind::User)

@@ -105,6 +105,11 @@ impl Registry {
         self.permission_sets.get(name)
     }
 
+    /// Names of the permission sets, in no order.
+    pub fn permission_sets(&self) -> impl Iterator<Item = &str> {
+        self.permission_sets.keys().map(String::as_str)
+    }
+
     /// The permission set for users who hold no other: the app's default, else `member_default`.
     #[must_use]
     pub fn fallback_permission_set(&self) -> &str {
