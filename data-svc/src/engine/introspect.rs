@@ -14,11 +14,20 @@ use crate::{
 
 /// The items of a type that the caller may see, by name.
 pub fn items(work: &Work, item_type: ItemType) -> impl Iterator<Item = Item> + '_ {
-    work.registry
-        .items(item_type)
-        .iter()
-        .filter(move |item| is_visible(work, item_type, item))
-        .cloned()
+    visible(work, item_type).cloned()
+}
+
+/// The same, to be looked at only.
+pub fn visible(work: &Work, item_type: ItemType) -> impl Iterator<Item = &Item> + '_ {
+    let items = work.registry.items(item_type).iter();
+    items.filter(move |item| is_visible(work, item_type, item))
+}
+
+/// The object that an item names as its own.
+#[must_use]
+pub fn object_of(item: &Item) -> Option<&str> {
+    let text = |key: &str| item.value.get(key).and_then(Value::as_str);
+    text("objectName").or_else(|| text("object"))
 }
 
 fn is_visible(work: &Work, item_type: ItemType, item: &Item) -> bool {

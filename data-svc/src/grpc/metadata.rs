@@ -4,8 +4,9 @@ use mesh::{Ctx, Error, Result};
 use metadata::ItemType;
 use proto::data::v1::{
     GetMetadataItemRequest, GetMetadataItemResponse, ListMetadataItemsRequest,
-    ListMetadataItemsResponse, ListMetadataReferencesRequest, ListMetadataReferencesResponse,
-    ListMetadataTypesRequest, ListMetadataTypesResponse, MetadataReference, MetadataType,
+    ListMetadataItemsResponse, ListMetadataNamesRequest, ListMetadataNamesResponse,
+    ListMetadataReferencesRequest, ListMetadataReferencesResponse, ListMetadataTypesRequest,
+    ListMetadataTypesResponse, MetadataName, MetadataNames, MetadataReference, MetadataType,
     metadata_service_server::MetadataService,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
@@ -87,6 +88,26 @@ impl MetadataService for Metadata {
             total: i64::try_from(fitting.len()).unwrap_or(i64::MAX),
             next_cursor: None,
         }))
+    }
+
+    async fn list_metadata_names(
+        &self,
+        request: Request<ListMetadataNamesRequest>,
+    ) -> Result<Response<ListMetadataNamesResponse>, Status> {
+        let work = self.engine.work(&Ctx::of(&request)?)?;
+        let mut types = Vec::new();
+        for word in request.into_inner().types {
+            let item_type = item_type(&word)?;
+            let items = introspect::visible(&work, item_type).map(|item| MetadataName {
+                name: item.name.clone(),
+                object: introspect::object_of(item).unwrap_or_default().to_owned(),
+            });
+            types.push(MetadataNames {
+                r#type: item_type.as_str().to_owned(),
+                items: items.collect(),
+            });
+        }
+        Ok(Response::new(ListMetadataNamesResponse { types }))
     }
 
     async fn get_metadata_item(
