@@ -88,3 +88,30 @@ async fn a_write_of_a_record_is_masked_also_when_it_was_proposed_before_kinds_we
         assert_eq!(outcome["result"], json!({"subject": "New", "id": "made"}));
     }
 }
+
+#[tokio::test]
+async fn the_audit_log_says_who_did_what_for_whom() {
+    let world = World::start(tickets()).await;
+    let input = json!({"objectName": "ticket", "data": {"subject": "New"}});
+    let id = world.propose("ann", "create_record", &input).await;
+    world.approve("bob", &id).await.unwrap();
+    let sql = "SELECT action || ' ' || user_id || ' ' || COALESCE(object_name, '-') || ' ' || \
+        COALESCE(record_id, '-') || ' ' || COALESCE(json_extract(metadata, '$.act.reason'), '-') \
+        || ' ' || COALESCE(json_extract(metadata, '$.detail'), '-') \
+        FROM om_audit_log ORDER BY action";
+    let expected = [
+        "ai.chat.message ann - - - -".to_owned(),
+        format!("ai.pending_action.approved bob ai_pending_action {id} - -"),
+        format!("ai.pending_action.executed ann ai_pending_action {id} pending_action -"),
+        format!("ai.pending_action.queued ann ai_pending_action {id} - -"),
+        "ai.tool.call ann - - tool create_record".to_owned(),
+    ];
+    // What a chat says of itself is kept without making anybody wait.
+    let kept = async {
+        while world.texts(sql).await != expected {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let kept = tokio::time::timeout(Duration::from_secs(10), kept).await;
+    assert!(kept.is_ok(), "{:#?}", world.texts(sql).await);
+}
