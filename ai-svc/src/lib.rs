@@ -3,28 +3,30 @@
 //! Invariant: records and metadata are read and changed as the user, through data-svc and flow-svc; a
 //! model changes nothing by itself unless the app says that it may.
 
-mod agent;
+mod agents;
 mod app;
+mod chat;
 pub mod config;
+mod conversations;
 mod domain;
 mod grpc;
 pub mod openapi;
-mod pending;
+mod paging;
 pub mod process;
+mod proposals;
 mod provider;
 mod store;
-mod stream;
 mod tools;
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use data_client::registry::Replica;
 use mesh::{
     Link, Node,
     db::{Db, DbConfig},
     delegation::Delegation,
     guard::Guard,
-    registry::Replica,
     resolver::{Door, Resolver},
     service_identity::ServiceIdentity,
     tasks::Tasks,
@@ -71,7 +73,9 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
     let resolver = Resolver::new(Door::Service, peers.auth.clone(), None);
     resolver.follow(&tasks, own.clone());
-    let metadata = Replica::follow(&tasks, peers.data.clone(), own.clone(), |snapshot| snapshot);
+    let metadata = Replica::follow(&tasks, peers.data.clone(), own.clone(), |snapshot, _| {
+        snapshot
+    });
     let (served, is_there) = (Some(metadata.served()), metadata.is_there());
     let delegation = Delegation::new(peers.auth, own, resolver.clone());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, served)?;
@@ -97,7 +101,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         lifetime: Duration::from_secs(lifetime),
         iterations: config.iterations_max,
     });
-    app.sweep(&tasks);
+    proposals::sweep(&app, &tasks);
     let message_max = mesh::node::MESSAGE_MAX;
     let chats = ChatServiceServer::new(grpc::Chats(Arc::clone(&app)));
     let conversations = ConversationServiceServer::new(grpc::Conversations(Arc::clone(&app)));

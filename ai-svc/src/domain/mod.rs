@@ -1,7 +1,7 @@
-//! Rules over plain values: what a request may say, what a tool takes, what a call costs. No I/O.
+//! What every room of ai-svc speaks of: messages, what their answers use, and the bodies of requests.
+//! Plain values, no I/O.
 
-pub(crate) mod input;
+pub(crate) mod body;
+pub(crate) mod change;
 pub(crate) mod message;
-pub(crate) mod proposal;
-pub(crate) mod schema;
 pub(crate) mod usage;

@@ -12,11 +12,7 @@ use proto::ai::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{Body, Chats, as_events, events, json, whole};
-use crate::{
-    app::Answer,
-    domain::input::{self, Chat, wants_events},
-    stream::{Told, begin},
-};
+use crate::chat::{self, Answer, Chat, Told, begin, wants_events};
 
 #[tonic::async_trait]
 impl ChatService for Chats {
@@ -41,12 +37,10 @@ impl ChatService for Chats {
         let request = request.into_inner();
         let Chat { messages, settings } = Chat::parse(&request.chat)?;
         if wants_events(settings.stream, &request.accept) {
-            let turn = self
-                .0
-                .turn(as_events(ctx), messages, settings, "stream_chat");
+            let turn = chat::turn(&self.0, as_events(ctx), messages, settings, "stream_chat");
             return Ok(Response::new(events(turn.boxed().await?).await?));
         }
-        let turn = self.0.turn(ctx, messages, settings, "chat");
+        let turn = chat::turn(&self.0, ctx, messages, settings, "chat");
         let body = whole(turn.boxed().await?, Answer::of_chat).await?;
         Ok(Response::new(body))
     }
@@ -57,7 +51,7 @@ impl ChatService for Chats {
     ) -> Result<Response<Self::StreamChatStream>, Status> {
         let ctx = as_events(Ctx::of(&request)?);
         let Chat { messages, settings } = Chat::parse(&request.into_inner().chat)?;
-        let turn = self.0.turn(ctx, messages, settings, "stream_chat");
+        let turn = chat::turn(&self.0, ctx, messages, settings, "stream_chat");
         let turn = turn.boxed().await?;
         let told = begin(|sink| async move { turn.play(sink).await.map(drop) }).await?;
         let messages = told.map(|told| {
@@ -75,8 +69,10 @@ impl ChatService for Chats {
         request: Request<CompleteRequest>,
     ) -> Result<Response<CompleteResponse>, Status> {
         let ctx = Ctx::of(&request)?;
-        let (prompt, settings) = input::completion(&request.into_inner().prompt)?;
-        let answer = self.0.complete(&ctx, prompt, &settings).boxed().await?;
+        let (prompt, settings) = chat::completion(&request.into_inner().prompt)?;
+        let answer = chat::complete(&self.0, &ctx, prompt, &settings)
+            .boxed()
+            .await?;
         Ok(Response::new(CompleteResponse {
             answer: json(&answer),
         }))

@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status};
 
 use super::{Body, Conversations, as_events, events, filter, json, whole};
 use crate::{
-    app::{Answer, Wanted},
-    domain::input::{self, wants_events},
+    chat::{self, Answer, wants_events},
+    conversations::{self, Wanted},
 };
 
 #[tonic::async_trait]
@@ -33,7 +33,7 @@ impl ConversationService for Conversations {
             cursor: request.cursor,
             user_id: filter(&request.user_id),
         };
-        let page = self.0.list_conversations(&ctx, &wanted).await?;
+        let page = conversations::list(&self.0, &ctx, &wanted).await?;
         Ok(Response::new(ListConversationsResponse {
             items: page.items.iter().map(json).collect(),
             total: page.total,
@@ -47,7 +47,7 @@ impl ConversationService for Conversations {
     ) -> Result<Response<CreateConversationResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let body = request.into_inner().conversation;
-        let conversation = json(&self.0.create_conversation(&ctx, &body).await?);
+        let conversation = json(&conversations::create(&self.0, &ctx, &body).await?);
         Ok(Response::new(CreateConversationResponse { conversation }))
     }
 
@@ -57,7 +57,7 @@ impl ConversationService for Conversations {
     ) -> Result<Response<GetConversationResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let id = request.into_inner().id;
-        let conversation = json(&self.0.show_conversation(&ctx, &id).await?);
+        let conversation = json(&conversations::show(&self.0, &ctx, &id).await?);
         Ok(Response::new(GetConversationResponse { conversation }))
     }
 
@@ -67,9 +67,7 @@ impl ConversationService for Conversations {
     ) -> Result<Response<UpdateConversationResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
-        let changed = self
-            .0
-            .change_conversation(&ctx, &request.id, &request.conversation);
+        let changed = conversations::change(&self.0, &ctx, &request.id, &request.conversation);
         let conversation = json(&changed.await?);
         Ok(Response::new(UpdateConversationResponse { conversation }))
     }
@@ -80,7 +78,7 @@ impl ConversationService for Conversations {
     ) -> Result<Response<DeleteConversationResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let id = request.into_inner().id;
-        self.0.delete_conversation(&ctx, &id).await?;
+        conversations::delete(&self.0, &ctx, &id).await?;
         Ok(Response::new(DeleteConversationResponse {}))
     }
 
@@ -90,16 +88,14 @@ impl ConversationService for Conversations {
     ) -> Result<Response<Body>, Status> {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
-        let (message, mut settings) = input::appended(&request.message)?;
+        let (message, mut settings) = chat::appended(&request.message)?;
         settings.conversation_id = Some(request.id);
         let messages = vec![message];
         if wants_events(settings.stream, &request.accept) {
-            let turn = self
-                .0
-                .turn(as_events(ctx), messages, settings, "stream_chat");
+            let turn = chat::turn(&self.0, as_events(ctx), messages, settings, "stream_chat");
             return Ok(Response::new(events(turn.boxed().await?).await?));
         }
-        let turn = self.0.turn(ctx, messages, settings, "chat_with_tools");
+        let turn = chat::turn(&self.0, ctx, messages, settings, "chat_with_tools");
         let body = whole(turn.boxed().await?, Answer::of_conversation).await?;
         Ok(Response::new(body))
     }

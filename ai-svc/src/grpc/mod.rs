@@ -2,7 +2,7 @@
 
 mod chat;
 mod conversations;
-mod pending_actions;
+mod proposals;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -14,8 +14,8 @@ use serde_json::Value;
 use tonic::Status;
 
 use crate::{
-    app::{Answer, App, STREAM_MAX, Turn},
-    stream::{begin, bytes},
+    app::App,
+    chat::{Answer, STREAM_MAX, Sink, Turn, begin, bytes},
 };
 
 /// Serves models, chat and completion.
@@ -38,7 +38,7 @@ fn as_events(ctx: Ctx) -> Ctx {
 
 /// Plays a turn as a body of JSON.
 async fn whole(turn: Turn, show: impl FnOnce(&Answer) -> Value) -> Result<Body> {
-    let answer = turn.play(crate::agent::Sink::Silent).await?;
+    let answer = turn.play(Sink::Silent).await?;
     let data = Bytes::from(show(&answer).to_string());
     Ok(body("application/json", stream::iter([data])))
 }

@@ -1,6 +1,7 @@
 //! The list of models: which there are, and which one a request means.
 
 use mesh::{Error, FieldViolation, Result};
+use metadata::ai::ModelChoice;
 use serde_json::{Value, json};
 
 use super::Provider;
@@ -175,28 +176,26 @@ impl Catalogue {
             .ok_or_else(|| unknown("model", format!("There is no model \"{id}\"")))
     }
 
-    /// The model that metadata asks for: an id, or `{provider, model}`; the default one where that
-    /// cannot be had.
-    pub(crate) fn wished(&self, wish: &Value) -> Result<Chosen> {
-        if let Some(position) = wish.as_str().and_then(|id| self.position(id)) {
+    /// The model that metadata asks for, by id or by its name at a provider; the default one where
+    /// that cannot be had.
+    ///
+    /// # Errors
+    /// As [`Catalogue::default`].
+    pub(crate) fn wished(&self, wish: Option<&ModelChoice>) -> Result<Chosen> {
+        let Some((wish, model)) = wish.and_then(|wish| Some((wish, wish.model.as_deref()?))) else {
+            return self.default().cloned();
+        };
+        if let Some(position) = self.position(model) {
             return Ok(self.entries[position].clone());
         }
-        let text = |key: &str| wish.get(key).and_then(Value::as_str);
-        if let Some(model) = text("model") {
-            if let Some(position) = self.position(model) {
-                return Ok(self.entries[position].clone());
-            }
-            let known = self
-                .providers
-                .iter()
-                .find(|known| Some(known.as_str()) == text("provider"));
-            if let Some(provider) = known {
-                let same = |entry: &&Chosen| entry.provider == *provider && entry.model == model;
-                let found = self.entries.iter().find(same).cloned();
-                return Ok(found.unwrap_or_else(|| Chosen::bare(model, *provider, model)));
-            }
-        }
-        self.default().cloned()
+        let mut known = self.providers.iter();
+        let Some(provider) = known.find(|known| Some(known.as_str()) == wish.provider.as_deref())
+        else {
+            return self.default().cloned();
+        };
+        let same = |entry: &&Chosen| entry.provider == *provider && entry.model == model;
+        let found = self.entries.iter().find(same).cloned();
+        Ok(found.unwrap_or_else(|| Chosen::bare(model, *provider, model)))
     }
 }
 

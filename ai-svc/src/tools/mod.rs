@@ -1,17 +1,21 @@
-//! What a model may call (spec/ai.md §8). Every call is made as the user; what they may not read looks
+//! What a model may call (docs/ai.md). Every call is made as the user; what they may not read looks
 //! missing to the model, too.
+//!
+//! Invariant: what a tool does is told by its kind, never by its name.
 
+mod built_in;
 mod catalogue;
-mod peers;
 mod run;
+mod schema;
+mod services;
 
 use serde_json::Value;
 
 pub(crate) use catalogue::{Offered, definition, named};
-pub(crate) use peers::Services;
 pub(crate) use run::{Called, LIMIT, call, carry_out, told};
+pub(crate) use services::Services;
 
-use crate::provider::ToolSpec;
+use crate::{domain::change::ChangeKind, provider::ToolSpec};
 
 /// A tool.
 #[derive(Clone, Debug)]
@@ -29,16 +33,30 @@ pub(crate) struct Tool {
 /// What a tool does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Lists the objects.
+    /// It looks something up.
+    Read(Read),
+    /// It changes something.
+    Change(Change),
+}
+
+/// What a tool looks up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The objects.
     ListObjects,
-    /// Shows an object's fields.
+    /// An object's fields.
     DescribeObject,
-    /// Finds records.
+    /// Records.
     QueryRecords,
-    /// Reads a record.
+    /// A record.
     GetRecord,
-    /// Counts, sums and groups records.
+    /// Counts, sums and groups of records.
     AggregateData,
+}
+
+/// What a tool changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
     /// Creates a record.
     CreateRecord,
     /// Changes a record.
@@ -61,7 +79,18 @@ pub(crate) enum Kind {
     },
 }
 
-impl Kind {
+impl Change {
+    /// Its kind, as a proposal keeps it.
+    pub(crate) fn kind(&self) -> ChangeKind {
+        match self {
+            Self::CreateRecord => ChangeKind::CreateRecord,
+            Self::UpdateRecord => ChangeKind::UpdateRecord,
+            Self::DeleteRecord => ChangeKind::DeleteRecord,
+            Self::Action { .. } => ChangeKind::Action,
+            Self::Flow { .. } => ChangeKind::Flow,
+        }
+    }
+
     /// What the row of a proposal calls it.
     pub(crate) fn action_name(&self) -> &str {
         match self {
@@ -69,16 +98,19 @@ impl Kind {
             Self::UpdateRecord => "update",
             Self::DeleteRecord => "delete",
             Self::Action { name, .. } | Self::Flow { name } => name,
-            Self::ListObjects => "list_objects",
-            Self::DescribeObject => "describe_object",
-            Self::QueryRecords => "query_records",
-            Self::GetRecord => "get_record",
-            Self::AggregateData => "aggregate_data",
         }
     }
 }
 
 impl Tool {
+    /// Whether a call runs an action or a flow of the app at once.
+    pub(crate) fn runs_app(&self) -> bool {
+        match &self.kind {
+            Kind::Change(change) => !self.waits && !change.kind().writes_record(),
+            Kind::Read(_) => false,
+        }
+    }
+
     /// The input under the names of its schema: models call some of them otherwise.
     pub(crate) fn normalised(&self, mut input: Value) -> Value {
         let Some(map) = input.as_object_mut() else {

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use data_client::records::{Page, WriteOptions};
 use mesh::{Ctx, Error, Result, error::Reason};
+use metadata::ItemType;
 use serde_json::{Map, Value, json};
 
-use super::{Kind, Services, Tool};
-use crate::domain::schema;
+use super::{Change, Kind, Read, Services, Tool, schema};
 
 /// Most bytes of an output that a model is told.
 const OUTPUT_MAX: usize = 16 * 1024;
@@ -21,8 +22,8 @@ const ROWS: u64 = 20;
 pub(crate) enum Called {
     /// It put out that.
     Output(Value),
-    /// It waits for a person.
-    Waits,
+    /// This change waits for a person.
+    Waits(Change),
     /// It failed; in words for the model.
     Failed(Value),
 }
@@ -42,10 +43,15 @@ pub(crate) async fn call(
             json!({"error": "The input does not fit the tool", "fields": shown}),
         );
     }
-    if tool.waits {
-        return Called::Waits;
-    }
-    match run(services, ctx, tool, input, key).await {
+    let done = match &tool.kind {
+        Kind::Read(read) => look_up(services, ctx, *read, input).await,
+        // A model writes no record by itself, whatever is configured.
+        Kind::Change(change) if tool.waits || change.kind().writes_record() => {
+            return Called::Waits(change.clone());
+        }
+        Kind::Change(change) => carry_out(services, ctx, change, input, None, key).await,
+    };
+    match done {
         Ok(output) => Called::Output(capped(output)),
         Err(error) => Called::Failed(told(&error)),
     }
@@ -68,78 +74,77 @@ pub(crate) fn told(error: &Error) -> Value {
     told
 }
 
-async fn run(
-    services: &Services,
-    ctx: &Ctx,
-    tool: &Tool,
-    input: &Value,
-    key: &str,
-) -> Result<Value> {
+async fn look_up(services: &Services, ctx: &Ctx, read: Read, input: &Value) -> Result<Value> {
     let text = |key: &str| input[key].as_str().unwrap_or_default();
     let object = text("objectName");
-    match &tool.kind {
-        Kind::ListObjects => {
-            let objects = services.items(ctx, "object").await?;
+    match read {
+        Read::ListObjects => {
+            let objects = services.metadata.items(ctx, ItemType::Object).await?;
             let shown = objects.iter().map(|object| {
-                json!({"name": object["name"], "label": object["label"], "description": object["description"]})
+                let value = &object.value;
+                json!({"name": object.name, "label": value["label"], "description": value["description"]})
             });
             Ok(json!({"objects": shown.collect::<Vec<_>>()}))
         }
-        Kind::DescribeObject => {
-            let item = services.item(ctx, "object", object).await?;
-            Ok(described(&item))
+        Read::DescribeObject => {
+            let found = services
+                .metadata
+                .item(ctx, ItemType::Object, object)
+                .await?;
+            Ok(described(&found.value))
         }
-        Kind::QueryRecords => {
+        Read::QueryRecords => {
             let mut query = chosen(input, &["where", "fields", "orderBy", "offset"]);
-            let limit = input["limit"].as_u64().unwrap_or(ROWS);
+            // A whole number of at most 200, as the schema says; models also write 20.0.
+            let limit = input["limit"].as_f64().map_or(ROWS, |limit| limit as u64);
             query.insert("limit".to_owned(), json!(limit));
-            services.query(ctx, object, &Value::Object(query)).await
+            let query = Value::Object(query);
+            Ok(page(services.records.query(ctx, object, &query).await?))
         }
-        Kind::GetRecord => {
+        Read::GetRecord => {
             let fields = input["fields"].as_array().map_or(&[][..], Vec::as_slice);
             let fields: Vec<&str> = fields.iter().filter_map(Value::as_str).collect();
-            let fields = fields.join(",");
-            let found = services.get(ctx, object, text("recordId"), &fields);
-            Ok(found.await?.0)
+            let id = text("recordId");
+            let found = services.records.get_selected(ctx, object, id, &fields);
+            Ok(found.await?.value)
         }
-        Kind::AggregateData => {
-            let query = chosen(input, &["where", "groupBy", "aggregations"]);
-            services.query(ctx, object, &Value::Object(query)).await
+        Read::AggregateData => {
+            let query = Value::Object(chosen(input, &["where", "groupBy", "aggregations"]));
+            Ok(page(services.records.query(ctx, object, &query).await?))
         }
-        Kind::Action { .. } | Kind::Flow { .. } => {
-            carry_out(services, ctx, &tool.kind, input, None, key).await
-        }
-        Kind::CreateRecord | Kind::UpdateRecord | Kind::DeleteRecord => Err(Error::internal(
-            anyhow::anyhow!("a write of a record that does not wait"),
-        )),
     }
 }
 
-/// Makes a mutation, once for each key that is not empty; a record must have that version still.
+/// Makes a change, once for each key that is not empty; a record must have that version still.
 ///
 /// # Errors
 /// Those of the service that makes it.
 pub(crate) async fn carry_out(
     services: &Services,
     ctx: &Ctx,
-    kind: &Kind,
+    change: &Change,
     input: &Value,
     version: Option<i64>,
     key: &str,
 ) -> Result<Value> {
     let text = |key: &str| input[key].as_str().unwrap_or_default();
-    let target = (text("objectName"), text("recordId"));
-    // An object that keeps no versions says 0.
-    let version = version.filter(|version| *version > 0);
-    let version = version.map_or_else(String::new, |version| version.to_string());
-    match kind {
-        Kind::CreateRecord => services.create(ctx, target.0, &input["data"], key).await,
-        Kind::UpdateRecord => {
-            let patch = &input["data"];
-            services.update(ctx, target, patch, &version, key).await
+    let (object, id) = (text("objectName"), text("recordId"));
+    let (records, data) = (&services.records, &input["data"]);
+    let options = WriteOptions {
+        idempotency_key: key,
+        version,
+    };
+    match change {
+        Change::CreateRecord => Ok(records.create(ctx, object, data, key).await?.value),
+        Change::UpdateRecord => {
+            let changed = records.update(ctx, object, id, data, options).await?;
+            Ok(changed.value)
         }
-        Kind::DeleteRecord => services.delete(ctx, target, &version, key).await,
-        Kind::Action {
+        Change::DeleteRecord => {
+            records.delete(ctx, object, id, options).await?;
+            Ok(json!({"object": object, "id": id, "success": true}))
+        }
+        Change::Action {
             name,
             object,
             of_record,
@@ -158,7 +163,7 @@ pub(crate) async fn carry_out(
                 .invoke(ctx, (object, name, &record_id), &params, key)
                 .await
         }
-        Kind::Flow { name } => {
+        Change::Flow { name } => {
             let run = services.start(ctx, name, input, key).await?;
             if run["status"] != "failed" {
                 return Ok(run);
@@ -168,12 +173,13 @@ pub(crate) async fn carry_out(
             let failed = Error::new(Reason::FlowFailed, format!("Flow {name}: {why}"));
             Err(failed.with("runId", run["id"].clone()))
         }
-        Kind::ListObjects
-        | Kind::DescribeObject
-        | Kind::QueryRecords
-        | Kind::GetRecord
-        | Kind::AggregateData => Err(Error::internal(anyhow::anyhow!("this changes nothing"))),
     }
+}
+
+/// A page as a model is told of it.
+fn page(page: Page) -> Value {
+    let total = page.total;
+    json!({"items": page.into_values(), "total": total})
 }
 
 fn chosen(input: &Value, keys: &[&str]) -> Map<String, Value> {

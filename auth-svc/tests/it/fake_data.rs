@@ -5,18 +5,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use mesh::{
     Ctx, Error, Link, Node,
     error::Reason,
     guard::Guard,
     identity::{Identity, Purpose},
+    openapi::{Contract, Describe, Fragment},
     resolver::{Door, Resolver},
     tasks::Tasks,
 };
 use proto::data::v1::{
-    Change, RemovePrincipalRequest, RemovePrincipalResponse, ResolvePrincipalRequest,
-    ResolvePrincipalResponse, WatchChangesRequest, WatchChangesResponse,
+    Change, ListChangedPrincipalsRequest, ListChangedPrincipalsResponse, RemovePrincipalRequest,
+    RemovePrincipalResponse, ResolvePrincipalRequest, ResolvePrincipalResponse,
+    WatchChangesRequest, WatchChangesResponse,
     change_service_server::{ChangeService, ChangeServiceServer},
     principal_service_server::{PrincipalService, PrincipalServiceServer},
 };
@@ -43,6 +45,8 @@ pub(crate) struct State {
     pub changes: Vec<Change>,
     /// Changes up to here are gone.
     pub forgotten: i64,
+    /// Revisions of the metadata so far, each with whose rights it changed.
+    pub revisions: Vec<ListChangedPrincipalsResponse>,
 }
 
 impl FakeData {
@@ -68,6 +72,30 @@ impl FakeData {
         });
     }
 
+    /// Makes a revision of the metadata that changes the rights of those users.
+    pub(crate) fn revise(&self, user_ids: &[&str]) {
+        self.revise_with(false, user_ids);
+    }
+
+    /// Makes a revision of the metadata that may change anybody's rights.
+    pub(crate) fn revise_for_everybody(&self) {
+        self.revise_with(true, &[]);
+    }
+
+    fn revise_with(&self, everybody: bool, user_ids: &[&str]) {
+        let mut state = self.state();
+        let revision = latest(&state) + 1;
+        state.revisions.push(ListChangedPrincipalsResponse {
+            revision,
+            everybody,
+            user_ids: user_ids.iter().map(|&id| id.to_owned()).collect(),
+        });
+    }
+
+    fn revision(&self) -> u64 {
+        latest(&self.state())
+    }
+
     /// The node, which verifies callers at auth-svc.
     pub(crate) async fn node(&self, auth: Link) -> Node {
         let guard =
@@ -75,16 +103,36 @@ impl FakeData {
         let routes = Routes::default()
             .add_service(PrincipalServiceServer::new(self.clone()))
             .add_service(ChangeServiceServer::new(self.clone()));
-        let contract = mesh::openapi::Contract::of("objectmesh.data.").unwrap();
+        let contract = Contract::of("objectmesh.data.").unwrap();
+        let described = Described {
+            data: self.clone(),
+            contract,
+        };
         Node::new(
             "data-svc",
             routes,
             guard,
             Tasks::default(),
-            Arc::new(contract),
+            Arc::new(described),
         )
         .await
         .unwrap()
+    }
+}
+
+/// What the fake says of itself: the last revision made.
+struct Described {
+    data: FakeData,
+    contract: Contract,
+}
+
+impl Describe for Described {
+    fn revision(&self) -> u64 {
+        self.data.revision()
+    }
+
+    fn fragment<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, mesh::Result<(u64, Fragment)>> {
+        Describe::fragment(&self.contract, ctx)
     }
 }
 
@@ -126,6 +174,25 @@ impl PrincipalService for FakeData {
         self.state().removed.push(request.into_inner().user_id);
         Ok(Response::new(RemovePrincipalResponse {}))
     }
+
+    async fn list_changed_principals(
+        &self,
+        request: Request<ListChangedPrincipalsRequest>,
+    ) -> Result<Response<ListChangedPrincipalsResponse>, Status> {
+        let identity = Ctx::of(&request)?.identity()?.clone();
+        assert!(identity.is_service_for(Purpose::FollowChanges));
+        let after = request.into_inner().after_revision;
+        let state = self.state();
+        let mut answer = ListChangedPrincipalsResponse {
+            revision: latest(&state),
+            ..Default::default()
+        };
+        for made in state.revisions.iter().filter(|made| made.revision > after) {
+            answer.everybody |= made.everybody;
+            answer.user_ids.extend(made.user_ids.iter().cloned());
+        }
+        Ok(Response::new(answer))
+    }
 }
 
 #[tonic::async_trait]
@@ -156,6 +223,10 @@ impl ChangeService for FakeData {
         let told = futures::stream::unfold((self.clone(), after, true), next_change);
         Ok(Response::new(told.boxed()))
     }
+}
+
+fn latest(state: &State) -> u64 {
+    state.revisions.last().map_or(0, |made| made.revision)
 }
 
 async fn next_change(

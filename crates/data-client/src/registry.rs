@@ -82,7 +82,7 @@ impl Snapshot {
         let first = *items.by_name.get(name)?;
         let named = items.list.iter().skip(first);
         let mut named = named.take_while(|item| item.name == name);
-        named.find(|item| item.hash == hash)
+        named.find(|item| item.is(item_type, name, hash))
     }
 }
 
@@ -248,8 +248,9 @@ fn read(revision: u64, items: Vec<RegistryItem>, last: Option<&Snapshot>) -> Res
             continue;
         }
         let value = serde_json::from_slice(&item.json).map_err(Error::internal)?;
-        let item = Item::parsed(item_type, item.name, value, item.hash);
-        taken.push(Arc::new(item));
+        taken.push(Arc::new(Item::parsed(
+            item_type, item.name, value, item.hash,
+        )));
     }
     Ok(Snapshot::new(revision, taken))
 }

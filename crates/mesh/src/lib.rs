@@ -4,6 +4,7 @@
 //! Invariant: a call is the same in one process and over a socket; only [`link::Link`] differs.
 
 pub(crate) mod admin;
+pub mod audit;
 pub mod clock;
 mod comments;
 pub mod config;

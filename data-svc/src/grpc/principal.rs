@@ -2,8 +2,9 @@
 
 use mesh::{Ctx, Error, Result};
 use proto::data::v1::{
-    RemovePrincipalRequest, RemovePrincipalResponse, ResolvePrincipalRequest,
-    ResolvePrincipalResponse, principal_service_server::PrincipalService,
+    ListChangedPrincipalsRequest, ListChangedPrincipalsResponse, RemovePrincipalRequest,
+    RemovePrincipalResponse, ResolvePrincipalRequest, ResolvePrincipalResponse,
+    principal_service_server::PrincipalService,
 };
 use tonic::{Request, Response, Status};
 
@@ -56,5 +57,20 @@ impl PrincipalService for Principals {
         Ctx::of(&request)?.identity()?;
         principal::remove(&self.engine, &request.into_inner().user_id).await?;
         Ok(Response::new(RemovePrincipalResponse {}))
+    }
+
+    async fn list_changed_principals(
+        &self,
+        request: Request<ListChangedPrincipalsRequest>,
+    ) -> Result<Response<ListChangedPrincipalsResponse>, Status> {
+        Ctx::of(&request)?.identity()?;
+        let revision = self.engine.catalog.current().revision;
+        // No history is kept to compare with, so that anybody's may have changed.
+        let everybody = revision > request.get_ref().after_revision;
+        Ok(Response::new(ListChangedPrincipalsResponse {
+            revision,
+            everybody,
+            user_ids: Vec::new(),
+        }))
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub streams: VecDeque<Vec<Result<pb::WatchChangesResponse, Status>>>,
     /// Names of the actions.
     pub actions: Vec<String>,
+    /// It does not know the RPC that tells names.
+    pub is_older: bool,
     /// Items told in full so far.
     pub items_told: usize,
 }
@@ -208,11 +210,15 @@ impl MetadataService for FakeData {
     ) -> Result<Response<pb::ListMetadataItemsResponse>, Status> {
         let asked = request.into_inner();
         let mut state = self.state();
-        let page = state.actions.iter();
+        let page = state.actions.iter().filter(|_| asked.r#type == "action");
         let page = page.skip(asked.offset.unwrap_or_default() as usize);
         let page = page.take(asked.limit.unwrap_or(1_000) as usize);
         let items: Vec<_> = page
-            .map(|name| serde_json::json!({"name": name}).to_string().into())
+            .map(|name| {
+                serde_json::json!({"name": name, "objectName": "ticket"})
+                    .to_string()
+                    .into()
+            })
             .collect();
         state.items_told += items.len();
         Ok(Response::new(pb::ListMetadataItemsResponse {
@@ -227,6 +233,9 @@ impl MetadataService for FakeData {
         &self,
         request: Request<pb::ListMetadataNamesRequest>,
     ) -> Result<Response<pb::ListMetadataNamesResponse>, Status> {
+        if self.state().is_older {
+            return Err(Error::new(Reason::NotImplemented, "There is no such RPC").into());
+        }
         let types = request.into_inner().types.into_iter().map(|word| {
             let names = self.state().actions.clone();
             let items = names.into_iter().map(|name| pb::MetadataName {

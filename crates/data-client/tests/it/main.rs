@@ -6,7 +6,7 @@ mod fake_data;
 
 use data_client::{
     changes::{Event, Follower, Following, Objects, Operation},
-    metadata::Metadata,
+    metadata::{Metadata, Names},
     records::{Records, WriteOptions},
     script_host::RecordHost,
 };
@@ -201,10 +201,15 @@ async fn names_are_learnt_without_items_and_items_page_by_page() {
     let item = |item_type, name: &str, object: &str| {
         Item::new(item_type, name, json!({"objectName": object})).0
     };
-    assert!(names.has(&item(ItemType::Action, "a1000", "ticket")));
-    assert!(!names.has(&item(ItemType::Action, "a1000", "lead")));
-    assert!(!names.has(&item(ItemType::Flow, "a1000", "ticket")));
+    let check = |names: &Names| {
+        assert!(names.has(&item(ItemType::Action, "a1000", "ticket")));
+        assert!(!names.has(&item(ItemType::Action, "a1000", "lead")));
+        assert!(!names.has(&item(ItemType::Flow, "a1000", "ticket")));
+    };
+    check(&names);
     assert_eq!(data.state().items_told, 0);
+    data.state().is_older = true;
+    check(&metadata.names(&ctx(), &types).await.unwrap());
     let items = metadata.items(&ctx(), ItemType::Action).await.unwrap();
     assert_eq!(items.len(), 1_001);
     assert_eq!(items[1_000].name, "a1000");

@@ -11,7 +11,7 @@ use proto::ai::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{PendingActions, filter, json};
-use crate::pending::Which;
+use crate::proposals::{self, Which};
 
 #[tonic::async_trait]
 impl PendingActionService for PendingActions {
@@ -28,7 +28,7 @@ impl PendingActionService for PendingActions {
             limit: request.limit,
             cursor: request.cursor,
         };
-        let page = self.0.list_pending(&ctx, &which).await?;
+        let page = proposals::list(&self.0, &ctx, &which).await?;
         Ok(Response::new(ListPendingActionsResponse {
             items: page.items.iter().map(json).collect(),
             total: page.total,
@@ -42,7 +42,7 @@ impl PendingActionService for PendingActions {
     ) -> Result<Response<GetPendingActionResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let id = request.into_inner().id;
-        let action = json(&self.0.show_pending(&ctx, &id).await?);
+        let action = json(&proposals::show(&self.0, &ctx, &id).await?);
         Ok(Response::new(GetPendingActionResponse { action }))
     }
 
@@ -52,7 +52,7 @@ impl PendingActionService for PendingActions {
     ) -> Result<Response<ApprovePendingActionResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
-        let decided = self.0.approve(&ctx, &request.id, &request.decision);
+        let decided = proposals::approve(&self.0, &ctx, &request.id, &request.decision);
         let outcome = json(&decided.boxed().await?);
         Ok(Response::new(ApprovePendingActionResponse { outcome }))
     }
@@ -63,7 +63,7 @@ impl PendingActionService for PendingActions {
     ) -> Result<Response<RejectPendingActionResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
-        let decided = self.0.reject(&ctx, &request.id, &request.decision);
+        let decided = proposals::reject(&self.0, &ctx, &request.id, &request.decision);
         let outcome = json(&decided.boxed().await?);
         Ok(Response::new(RejectPendingActionResponse { outcome }))
     }

@@ -4,20 +4,22 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use mesh::{Ctx, Error, Result, delegation::Acting, error::Reason};
+use mesh::{Ctx, Error, Result, audit::Entry, delegation::Acting, error::Reason};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Agent, Sink, Traced};
+use super::{Sink, trace::Traced};
 use crate::{
-    app::App,
+    agents::Agent,
+    app::{self, App},
     domain::{
         message::{Message, Role, ToolCall},
         usage::{Usage, estimate},
     },
+    proposals::{self, Origin},
     provider::{Ask, Chosen, Finish, Piece, ToolSpec},
     store::{Stored, Trace},
-    tools::{self, Called, Kind, Tool},
+    tools::{self, Called, Change, Tool},
 };
 
 /// Most calls of tools that one answer may hold.
@@ -313,9 +315,9 @@ impl Run {
                 sink.send(told).await;
                 error
             }
-            Called::Waits => Value::Null,
+            Called::Waits(_) => Value::Null,
         };
-        self.app.note_tool(self, &call.name);
+        self.note_call(&call.name);
         progress.calls.push(
             json!({"toolCallId": call.id, "toolName": call.name, "input": input, "output": output}),
         );
@@ -334,8 +336,7 @@ impl Run {
         sink: &Sink,
         progress: &mut Progress,
     ) -> Called {
-        let by_agent = matches!(tool.kind, Kind::Action { .. } | Kind::Flow { .. }) && !tool.waits;
-        let acting = match by_agent {
+        let acting = match tool.runs_app() {
             true => &self.hand,
             false => &self.acting,
         };
@@ -357,6 +358,37 @@ impl Run {
         }
     }
 
+    async fn propose(
+        &self,
+        ctx: &Ctx,
+        tool: &Tool,
+        change: &Change,
+        input: &Value,
+    ) -> Result<(String, Value)> {
+        let origin = Origin {
+            conversation_id: self.conversation_id.clone(),
+            message_id: self.message_id.clone(),
+            agent: self.agent.name.clone(),
+            beginning: self.acting.beginning().clone(),
+        };
+        proposals::propose(&self.app, ctx, origin, tool, change, input).await
+    }
+
+    /// Notes that a tool was called.
+    fn note_call(&self, tool: &str) {
+        let run_id = self.conversation_id.as_ref().unwrap_or(&self.message_id);
+        let mut entry = Entry {
+            at: mesh::clock::now(),
+            actor: app::delegate(self.acting.beginning(), run_id, "tool"),
+            detail: Some(tool.chars().take(200).collect()),
+            ..Entry::of(&self.ctx, "ai.tool.call")
+        };
+        if let Some(id) = &self.conversation_id {
+            entry = entry.on(app::CONVERSATION, id);
+        }
+        app::note(&self.app, entry);
+    }
+
     async fn call_as(
         &self,
         acting: &Acting,
@@ -371,7 +403,8 @@ impl Run {
             Err(error) => return Called::Failed(tools::told(&error)),
         };
         match tools::call(&self.app.services, &ctx, tool, input, key).await {
-            Called::Waits => match Box::pin(self.app.propose(&ctx, self, tool, input)).await {
+            Called::Waits(change) => match Box::pin(self.propose(&ctx, tool, &change, input)).await
+            {
                 Ok((id, shown)) => {
                     sink.send(json!({"type": "data-pending-action", "data": shown}))
                         .await;

@@ -1,9 +1,12 @@
 //! Bodies of requests (spec/ai.md §3, §6): every key is known, and what is wrong is named.
 
-use mesh::{Error, Result};
+use mesh::Result;
 use serde_json::{Map, Value};
 
-use super::message::{self, Message, wrong};
+use crate::domain::{
+    body::{known, object},
+    message::{self, Message, wrong},
+};
 
 /// Keys of a chat; each may also stand in `options`, where those at the top win.
 const CHAT: [&str; 15] = [
@@ -134,34 +137,6 @@ pub(crate) fn completion(body: &[u8]) -> Result<(String, Settings)> {
         Some(_) => return Err(wrong("prompt", "type", "must be a text")),
     };
     Ok((prompt, Settings::read(&map)?))
-}
-
-/// The JSON object of a body.
-///
-/// # Errors
-/// VALIDATION_ERROR when it is none.
-pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(Error::validation(
-            "INVALID_REQUEST",
-            "The body must be a JSON object",
-        )),
-        Err(_) => Err(Error::validation("INVALID_JSON", "The body is not JSON")),
-    }
-}
-
-/// Refuses keys that are in none of those lists.
-///
-/// # Errors
-/// VALIDATION_ERROR naming the key.
-pub(crate) fn known(map: &Map<String, Value>, lists: &[&[&str]]) -> Result<()> {
-    for key in map.keys() {
-        if !lists.iter().any(|list| list.contains(&key.as_str())) {
-            return Err(wrong(key, "unknown_field", "is not known here"));
-        }
-    }
-    Ok(())
 }
 
 fn flattened(mut map: Map<String, Value>) -> Result<Map<String, Value>> {

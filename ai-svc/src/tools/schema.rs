@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 /// What is wrong with a value, one line each; empty when it fits.
-pub(crate) fn violations(schema: &Value, value: &Value) -> Vec<String> {
+pub(super) fn violations(schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(schema, value, "", &mut found);
     found
@@ -16,6 +16,14 @@ fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
         && !fits(kind, value)
     {
         found.push(format!("{name} must be of type {kind}"));
+        return;
+    }
+    if let Some(forms) = schema.get("anyOf").and_then(Value::as_array)
+        && !forms.iter().any(|form| violations(form, value).is_empty())
+    {
+        let kinds = forms.iter().filter_map(|form| form["type"].as_str());
+        let kinds: Vec<&str> = kinds.collect();
+        found.push(format!("{name} must be of type {}", kinds.join(" or ")));
         return;
     }
     if let Some(options) = schema.get("enum").and_then(Value::as_array)
@@ -77,7 +85,8 @@ fn fits(kind: &str, value: &Value) -> bool {
         "array" => value.is_array(),
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
+        // Models write 3.0 for 3.
+        "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
         "number" => value.is_number(),
         _ => true,
     }
@@ -92,8 +101,14 @@ mod tests {
     #[test]
     fn extra_missing_and_wrong_inputs_are_told() {
         let schema = json!({"type": "object", "required": ["a"], "additionalProperties": false,
-            "properties": {"a": {"type": "string", "enum": ["x", "y"]}, "n": {"type": "integer", "maximum": 3}}});
-        assert!(violations(&schema, &json!({"a": "x", "n": null})).is_empty());
+            "properties": {"a": {"type": "string", "enum": ["x", "y"]}, "n": {"type": "integer", "maximum": 3},
+                "f": {"anyOf": [{"type": "string"}, {"type": "object"}]}}});
+        for input in [
+            json!({"a": "x", "n": null}),
+            json!({"a": "y", "f": {}, "n": 2.0}),
+        ] {
+            assert!(violations(&schema, &input).is_empty(), "{input}");
+        }
         for (input, expected) in [
             (json!([]), "the input must be of type object"),
             (json!({}), "a is required"),
@@ -101,6 +116,11 @@ mod tests {
             (json!({"a": "z"}), "a must be one of \"x\", \"y\""),
             (json!({"a": "x", "n": 4}), "n is too large"),
             (json!({"a": "x", "b": 4}), "b is not known"),
+            (
+                json!({"a": "x", "f": 4}),
+                "f must be of type string or object",
+            ),
+            (json!({"a": "x", "n": 1.5}), "n must be of type integer"),
         ] {
             assert_eq!(violations(&schema, &input), [expected]);
         }

@@ -3,13 +3,16 @@
 use futures::FutureExt as _;
 use mesh::{
     Result,
+    audit::{Entry, Table},
     db::{DbError, Row, Statement},
     delegation::Beginning,
 };
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{AuditEvent, Store, Stored, conversations, is_id, opt_text, text};
+use crate::domain::change::ChangeKind;
+
+use super::{Store, Stored, conversations, is_id, opt_text, text};
 
 /// Where a pending action stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub(crate) struct Pending {
     pub(crate) tool_hash: String,
     /// The input, as canonical JSON.
     pub(crate) tool_input: String,
+    /// What kind of change it is.
+    pub(crate) kind: ChangeKind,
     /// The object that it is about.
     pub(crate) object_name: Option<String>,
     /// The record that it is about.
@@ -132,20 +137,20 @@ pub(crate) enum Outcome {
 const COLUMNS: &str = "id, conversation_id, message_id, tool_name, tool_hash, tool_input, \
     object_name, record_id, record_version, action_name, before_values, status, result, error, \
     rejection_reason, comment, proposed_by, requested_by, beginning, decided_by, proposed_at, \
-    decided_at, expires_at, digest";
+    decided_at, expires_at, digest, kind";
 
 impl Store {
     /// Keeps a proposal.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub(crate) async fn propose(&self, pending: Pending, event: AuditEvent) -> Result<()> {
+    pub(crate) async fn propose(&self, pending: Pending, entry: Entry) -> Result<()> {
         let beginning = serde_json::to_string(&pending.beginning).map_err(mesh::Error::internal)?;
         self.db
             .write::<_, mesh::Error, _>(move |tx| {
                 let insert = Statement::new(format!(
                     "INSERT INTO ai_pending_actions ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, \
-                     $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)"
+                     $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)"
                 ))
                 .bind(&pending.id)
                 .bind(pending.conversation_id.clone())
@@ -170,8 +175,9 @@ impl Store {
                 .bind(pending.proposed_at)
                 .bind(pending.decided_at)
                 .bind(pending.expires_at)
-                .bind(&pending.digest);
-                let note = event.statement();
+                .bind(&pending.digest)
+                .bind(pending.kind.as_str());
+                let note = entry.insert_into(Table::SERVICE);
                 async move {
                     tx.execute(insert).await?;
                     tx.execute(note).await?;
@@ -221,9 +227,10 @@ impl Store {
     pub(crate) async fn claim(
         &self,
         looked_at: &Pending,
+        decided_by: &str,
         comment: Option<String>,
         claimed_until: OffsetDateTime,
-        event: AuditEvent,
+        entry: Entry,
     ) -> Result<bool> {
         let claim = Statement::new(
             "UPDATE ai_pending_actions SET status = 'approved', decided_by = $3, decided_at = $4, \
@@ -232,11 +239,11 @@ impl Store {
         )
         .bind(&looked_at.id)
         .bind(&looked_at.digest)
-        .bind(&event.actor)
-        .bind(event.at)
+        .bind(decided_by)
+        .bind(entry.at)
         .bind(comment)
         .bind(claimed_until);
-        self.decide(claim, event, None).await
+        self.decide(claim, entry, None).await
     }
 
     /// Discards a pending action. False when it is not pending any more.
@@ -246,8 +253,9 @@ impl Store {
     pub(crate) async fn reject(
         &self,
         looked_at: &Pending,
+        decided_by: &str,
         reason: Option<String>,
-        event: AuditEvent,
+        entry: Entry,
         note: Stored,
     ) -> Result<bool> {
         let reject = Statement::new(
@@ -255,11 +263,11 @@ impl Store {
              rejection_reason = $4 WHERE id = $1 AND status = 'pending' AND expires_at > $3",
         )
         .bind(&looked_at.id)
-        .bind(&event.actor)
-        .bind(event.at)
+        .bind(decided_by)
+        .bind(entry.at)
         .bind(reason);
         let note = looked_at.conversation_id.clone().map(|id| (id, note));
-        self.decide(reject, event, note).await
+        self.decide(reject, entry, note).await
     }
 
     /// Writes down what came of an approved action. False when it is written down already.
@@ -270,7 +278,7 @@ impl Store {
         &self,
         looked_at: &Pending,
         outcome: Outcome,
-        event: AuditEvent,
+        entry: Entry,
         note: Stored,
     ) -> Result<bool> {
         let (status, result, error) = match outcome {
@@ -286,19 +294,23 @@ impl Store {
         .bind(result)
         .bind(error);
         let note = looked_at.conversation_id.clone().map(|id| (id, note));
-        self.decide(conclude, event, note).await
+        self.decide(conclude, entry, note).await
     }
 
     async fn decide(
         &self,
         change: Statement,
-        event: AuditEvent,
+        entry: Entry,
         note: Option<(String, Stored)>,
     ) -> Result<bool> {
         self.db
             .write::<_, mesh::Error, _>(move |tx| {
-                let (change, told, note) = (change.clone(), event.statement(), note.clone());
-                let now = event.at;
+                let (change, told, note) = (
+                    change.clone(),
+                    entry.insert_into(Table::SERVICE),
+                    note.clone(),
+                );
+                let now = entry.at;
                 async move {
                     if tx.execute(change).await? == 0 {
                         return Ok(false);
@@ -364,11 +376,18 @@ impl Store {
 
 fn pending(row: &Row) -> Result<Pending, DbError> {
     let wrong = |column, expected| DbError::Decode { column, expected };
+    let tool_name = text(row, 3)?;
+    let kind = match row.text(24)? {
+        Some(word) => ChangeKind::parse(word).ok_or_else(|| wrong(24, "a kind of change"))?,
+        // Proposed before there was a column for it.
+        None => ChangeKind::of_tool(&tool_name),
+    };
     Ok(Pending {
         id: text(row, 0)?,
+        kind,
         conversation_id: opt_text(row, 1)?,
         message_id: opt_text(row, 2)?,
-        tool_name: text(row, 3)?,
+        tool_name,
         tool_hash: text(row, 4)?,
         tool_input: text(row, 5)?,
         object_name: opt_text(row, 6)?,

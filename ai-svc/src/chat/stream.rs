@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::agent::Sink;
+use super::Sink;
 
 /// Between two signs of life.
 const PING: Duration = Duration::from_secs(15);

@@ -1,0 +1,8 @@
+//! Agents: who answers, with what instructions, tools and model (docs/ai.md), and what the model is
+//! told before the conversation.
+
+mod choose;
+mod prompt;
+
+pub(crate) use choose::{Agent, choose};
+pub(crate) use prompt::system;
