@@ -6,15 +6,27 @@ use std::{
 };
 
 use data_client::registry::{Replica, Snapshot};
-use mesh::{Ctx, Result, delegation::Delegation, tasks::Tasks};
+use mesh::{
+    Result,
+    audit::{Actor, Entry},
+    delegation::{Beginning, Delegation},
+    identity,
+    tasks::Tasks,
+};
 use tokio::time::sleep;
 
 use crate::{
+    NAME,
     config::Approval,
     provider::{Catalogue, Providers},
-    store::{AuditEvent, Store},
+    store::Store,
     tools::Services,
 };
+
+/// What entries of the audit log are about.
+pub(crate) const CONVERSATION: &str = "ai_conversation";
+/// See [`CONVERSATION`].
+pub(crate) const PENDING_ACTION: &str = "ai_pending_action";
 
 /// How long a call waits for the first metadata, and how often it looks.
 const METADATA_WAIT: Duration = Duration::from_secs(5);
@@ -50,28 +62,24 @@ pub(crate) async fn snapshot(app: &App) -> Result<Arc<Snapshot>> {
     }
 }
 
-/// Notes what happened, without keeping anybody waiting.
-pub(crate) fn note(app: &App, event: AuditEvent) {
+/// Adds an entry to the audit log, without keeping anybody waiting.
+pub(crate) fn note(app: &App, entry: Entry) {
     let store = app.store.clone();
     app.tasks.spawn(async move {
-        if let Err(error) = store.note(event).await {
+        if let Err(error) = store.note(entry).await {
             tracing::warn!(%error, "an entry of the audit log is lost");
         }
     });
 }
 
-/// An event of a call, for the audit log.
-pub(crate) fn event(
-    ctx: &Ctx,
-    action: &'static str,
-    subject: Option<String>,
-) -> Result<AuditEvent> {
-    Ok(AuditEvent {
-        action,
-        actor: ctx.identity()?.subject.clone(),
-        subject,
-        detail: None,
-        request_id: ctx.request_id.to_string(),
-        at: ctx.now,
-    })
+/// What was done in work for a user that outlasts their call: who acts is ai-svc, for them.
+pub(crate) fn delegate(beginning: &Beginning, run_id: &str, reason: &str) -> Actor {
+    Actor::Delegate {
+        user_id: beginning.user_id.clone(),
+        by: identity::Actor {
+            service: NAME.to_owned(),
+            run_id: run_id.to_owned(),
+            reason: reason.to_owned(),
+        },
+    }
 }

@@ -1,23 +1,24 @@
 //! data-svc: objects and records, metadata, permissions.
 //!
-//! `grpc/` converts, `engine/` is the one pipeline that every door to records goes through,
-//! `domain/` holds the rules over plain types, `store/` all SQL, `registry/` the metadata in force.
+//! `kernel/` is the one pipeline to records. Around it stand rooms, one for each capability, that speak to
+//! records through the kernel's door and keep tables of their own: `records` (the API), `metadata`,
+//! `changes`, `organization`, `seeds`, `openapi`.
 
+pub mod changes;
 pub mod config;
-pub mod domain;
-pub mod engine;
-pub mod grpc;
+pub mod kernel;
+pub mod metadata;
 pub mod openapi;
+pub mod organization;
 pub mod process;
-pub mod registry;
-pub mod store;
+pub mod records;
+pub mod seeds;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt as _;
 use mesh::{
     Link, Node,
-    db::{Db, Migration, Statement, Value},
+    db::{Db, Migration},
     guard::Guard,
     resolver::{Door, Resolver},
     service_identity::ServiceIdentity,
@@ -33,11 +34,7 @@ use tonic::service::Routes;
 
 pub use config::Config;
 
-use crate::{
-    domain::query::CursorKey,
-    engine::{Engine, changes::Changes, seed},
-    registry::packages::Catalog,
-};
+use crate::{changes::Changes, kernel::Kernel, metadata::catalog::Catalog};
 
 /// Name of the service.
 pub const NAME: &str = "data-svc";
@@ -64,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "index_ages_of_idempotency_keys",
         sql: include_str!("../migrations/0004_index_ages_of_idempotency_keys.sql"),
     },
+    Migration {
+        version: 5,
+        name: "record_revisions",
+        sql: include_str!("../migrations/0005_record_revisions.sql"),
+    },
 ];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -78,100 +80,101 @@ pub struct Peers {
 pub struct Service {
     /// What is served.
     pub node: Node,
-    /// The engine behind it, for installing packages and loading data.
-    pub engine: Engine,
+    /// What is behind it, for installing packages and loading data.
+    pub rooms: Rooms,
 }
 
-/// Builds data-svc: opens the database, brings it up to date, loads the registry. Binds no socket
+/// The rooms over one database. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms {
+    /// The database.
+    pub db: Db,
+    /// The pipeline to records.
+    pub kernel: Kernel,
+    /// The metadata in force and its revisions.
+    pub catalog: Arc<Catalog>,
+    /// What has changed, for those who follow.
+    pub changes: Arc<Changes>,
+}
+
+impl Rooms {
+    /// Opens them: tables, metadata, the platform's own rows. `scripts` is the sandbox in which hooks
+    /// run.
+    ///
+    /// # Errors
+    /// Those of the database, and of installed metadata that cannot be read.
+    pub async fn open(db: Db, scripts: LazyPool) -> anyhow::Result<Self> {
+        db.migrate(MIGRATIONS).await?;
+        let catalog = Catalog::open(db.clone()).await?;
+        let changes = Arc::new(Changes::new(db.clone()));
+        let (in_force, joins) = (catalog.in_force(), Arc::clone(&changes));
+        let kernel = Kernel::open(db.clone(), in_force, Arc::new(scripts), joins).await?;
+        organization::ensure_default(&kernel).await?;
+        Ok(Self {
+            db,
+            kernel,
+            catalog: Arc::new(catalog),
+            changes,
+        })
+    }
+
+    /// Starts what runs beside the calls: following metadata that other processes publish, and what
+    /// [`Changes::start`] says.
+    pub fn start(&self, tasks: &Tasks, changes_kept_for: Duration) {
+        let (catalog, stop) = (Arc::clone(&self.catalog), tasks.stop_token());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = catalog.follow() => {}
+            }
+        });
+        self.changes.start(tasks, changes_kept_for);
+    }
+}
+
+/// Builds data-svc: opens the database, brings it up to date, loads the metadata. Binds no socket
 /// and calls no peer.
 ///
 /// # Errors
 /// Those of the database, and of installed metadata that cannot be read.
 pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Service> {
     let db = Db::open(&config.db.to_db_config()).await?;
-    let mut engine = open_engine(db).await?;
     let scripts = &config.scripts;
-    engine.scripts = Arc::new(LazyPool::new(&scripts.program, scripts.workers));
-    engine.fallback_permission_set = config.fallback_permission_set.as_deref().map(Into::into);
+    let scripts = LazyPool::new(&scripts.program, scripts.workers);
+    let rooms = Rooms::open(db, scripts).await?;
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
     let resolver = Resolver::new(Door::Service, peers.auth, None);
     resolver.follow(&tasks, own);
-    let metadata = Some(engine.catalog.served());
+    let metadata = Some(rooms.catalog.served());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
-    let message_max = mesh::node::MESSAGE_MAX;
-    let records = RecordServiceServer::new(grpc::records::Records {
-        engine: engine.clone(),
+    let (kernel, catalog) = (rooms.kernel.clone(), Arc::clone(&rooms.catalog));
+    let records = RecordServiceServer::new(records::grpc::Records {
+        kernel: kernel.clone(),
     })
-    .max_decoding_message_size(message_max);
-    let metadata = MetadataServiceServer::new(grpc::metadata::Metadata {
-        engine: engine.clone(),
+    .max_decoding_message_size(mesh::node::MESSAGE_MAX);
+    let metadata = MetadataServiceServer::new(metadata::grpc::Metadata {
+        kernel: kernel.clone(),
     });
-    let principals = PrincipalServiceServer::new(grpc::principal::Principals {
-        engine: engine.clone(),
+    let principals = PrincipalServiceServer::new(organization::grpc::Principals {
+        kernel: kernel.clone(),
+        catalog: Arc::clone(&catalog),
+        fallback: config.fallback_permission_set.as_deref().map(Into::into),
     });
-    let changes = ChangeServiceServer::new(grpc::changes::Changes {
-        engine: engine.clone(),
+    let changes = ChangeServiceServer::new(changes::grpc::ChangesApi {
+        changes: Arc::clone(&rooms.changes),
     });
-    let registries = RegistryServiceServer::new(grpc::registry::Registries {
-        engine: engine.clone(),
+    let registries = RegistryServiceServer::new(metadata::watch::Registries {
+        catalog: Arc::clone(&catalog),
         tasks: tasks.clone(),
     });
-    let kept_for = DAY * config.changes_kept_days;
-    engine.start(&tasks, kept_for);
+    rooms.start(&tasks, DAY * config.changes_kept_days);
     let routes = Routes::new(records)
         .add_service(changes)
         .add_service(metadata)
         .add_service(principals)
         .add_service(registries);
-    let description = Arc::new(openapi::Description::new(engine.clone())?);
+    let description = Arc::new(openapi::Description::new(kernel, catalog)?);
     let node = Node::new(NAME, routes, guard, tasks, description).await?;
-    let node = node.needs(&engine.db);
-    Ok(Service { node, engine })
-}
-
-/// Opens the engine on a database: tables, registry, the platform's own rows.
-///
-/// # Errors
-/// Those of the database, and of installed metadata that cannot be read.
-pub async fn open_engine(db: Db) -> anyhow::Result<Engine> {
-    db.migrate(MIGRATIONS).await?;
-    let cursor_key = cursor_key(&db).await?;
-    let catalog = Catalog::open(db.clone()).await?;
-    let engine = Engine {
-        fallback_permission_set: None,
-        changes: Arc::new(Changes::new(db.clone())),
-        db,
-        catalog: Arc::new(catalog),
-        cursor_key: Arc::new(cursor_key),
-        scripts: Arc::new(LazyPool::new("", 1)),
-    };
-    seed::ensure_default_organization(&engine).await?;
-    Ok(engine)
-}
-
-/// The random key that signs cursors; made once for a database, the same on every replica.
-async fn cursor_key(db: &Db) -> anyhow::Result<CursorKey> {
-    let fresh = mesh::id::secret().to_vec();
-    db.write::<_, mesh::Error, _>(move |tx| {
-        let statement = Statement::new(
-            "INSERT INTO om_secret (name, value) VALUES ('cursor_key', $1) ON CONFLICT (name) DO NOTHING",
-        )
-        .bind(Value::Bytes(Some(fresh.clone())));
-        async move {
-            tx.execute(statement).await?;
-            Ok(())
-        }
-        .boxed()
-    })
-    .await?;
-    let statement = Statement::new("SELECT value FROM om_secret WHERE name = 'cursor_key'");
-    let key = db
-        .query_one(statement, |row| {
-            Ok(row.bytes(0)?.unwrap_or_default().to_vec())
-        })
-        .await?;
-    let key: [u8; 32] = key
-        .try_into()
-        .map_err(|_| anyhow::anyhow!("the stored cursor key is damaged"))?;
-    Ok(CursorKey::new(key))
+    let node = node.needs(&rooms.db);
+    Ok(Service { node, rooms })
 }

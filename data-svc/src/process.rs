@@ -24,6 +24,6 @@ pub async fn run(
     };
     let service = crate::build(&config, peers, process.tasks.clone()).await?;
     let served = process.serve(service.node, &config.listen).await;
-    service.engine.db.close().await;
+    service.rooms.db.close().await;
     served
 }

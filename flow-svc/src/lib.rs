@@ -3,25 +3,27 @@
 //! Its contract stands (`proto/objectmesh/flow/v1`) and its guard admits calls; what is not built yet
 //! is marked so in the contract, and the guard answers it with NOT_IMPLEMENTED.
 
+mod actions;
 mod app;
 mod catalog;
 mod config;
-mod domain;
+mod flows;
 mod grpc;
 pub mod openapi;
 pub mod process;
-mod records;
+mod scripts;
+mod slots;
 mod store;
 
 use std::sync::Arc;
 
+use data_client::{metadata::Metadata, records::Records, registry::Replica};
 use mesh::{
     Link, Node,
     db::{Db, DbConfig},
     delegation::Delegation,
     guard::Guard,
     node::MESSAGE_MAX,
-    registry::Replica,
     resolver::{Door, Resolver},
     route::Table,
     service_identity::ServiceIdentity,
@@ -33,7 +35,7 @@ use proto::flow::v1::{
 use script::LazyPool;
 use tonic::service::Routes;
 
-use crate::{app::App, catalog::Catalog, records::Records};
+use crate::{app::App, catalog::Catalog, slots::Slots};
 
 pub use config::{Config, DEFAULTS, File, PeerUris};
 
@@ -62,7 +64,8 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     })
     .await?;
     db.migrate(store::MIGRATIONS).await?;
-    let catalog = Replica::follow(&tasks, peers.data.clone(), own.clone(), Catalog::compile);
+    let compile = |snapshot, last: Option<&Catalog>| Catalog::compile(&snapshot, last);
+    let catalog = Replica::follow(&tasks, peers.data.clone(), own.clone(), compile);
     let (metadata, is_there) = (Some(catalog.served()), catalog.is_there());
     let delegation = Delegation::new(peers.auth.clone(), own.clone(), resolver.clone());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;
@@ -70,19 +73,21 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         db: db.clone(),
         catalog,
         records: Records::new(peers.data.clone()),
+        metadata: Metadata::new(peers.data.clone()),
         delegation,
         own,
         data: peers.data,
         auth: peers.auth,
         sandbox: LazyPool::new(&config.scripts.program, config.scripts.workers),
         table: Table::from_descriptors()?,
-        flows: app::flows::Flows::new(),
+        slots: Slots::new(),
         tasks: tasks.clone(),
+        run_flow: flows::run_for_action,
     });
     let actions = ActionServiceServer::new(grpc::actions::Actions {
         app: Arc::clone(&app),
     });
-    app::flows::spawn_tasks(&app);
+    flows::spawn_tasks(&app);
     let flows = FlowServiceServer::new(grpc::flows::Flows(Arc::clone(&app)));
     let routes = Routes::new(actions.max_decoding_message_size(MESSAGE_MAX))
         .add_service(flows.max_decoding_message_size(MESSAGE_MAX));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use mesh::{Ctx, Error, Result, delegation::Acting, error::Reason};
+use mesh::{Ctx, Error, Result, audit::Entry, delegation::Acting, error::Reason};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -18,7 +18,7 @@ use crate::{
     },
     proposals::{self, Origin},
     provider::{Ask, Chosen, Finish, Piece, ToolSpec},
-    store::{AuditEvent, Stored, Trace},
+    store::{Stored, Trace},
     tools::{self, Called, Change, Tool},
 };
 
@@ -376,15 +376,17 @@ impl Run {
 
     /// Notes that a tool was called.
     fn note_call(&self, tool: &str) {
-        let event = AuditEvent {
-            action: "ai.tool.call",
-            actor: self.acting.beginning().user_id.clone(),
-            subject: self.conversation_id.clone(),
-            detail: Some(tool.chars().take(200).collect()),
-            request_id: self.ctx.request_id.to_string(),
+        let run_id = self.conversation_id.as_ref().unwrap_or(&self.message_id);
+        let mut entry = Entry {
             at: mesh::clock::now(),
+            actor: app::delegate(self.acting.beginning(), run_id, "tool"),
+            detail: Some(tool.chars().take(200).collect()),
+            ..Entry::of(&self.ctx, "ai.tool.call")
         };
-        app::note(&self.app, event);
+        if let Some(id) = &self.conversation_id {
+            entry = entry.on(app::CONVERSATION, id);
+        }
+        app::note(&self.app, entry);
     }
 
     async fn call_as(

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use mesh::{
     Ctx, Error, Result,
+    audit::Entry,
     db::{BoxFuture, lease::Lease},
     delegation::{Beginning, Task},
     error::Reason,
@@ -326,10 +327,11 @@ async fn finish(
     conversation: Option<Conversation>,
     sink: &Sink,
 ) -> Answer {
-    let event = app::event(&run.ctx, "ai.chat.message", run.conversation_id.clone());
-    if let Ok(event) = event {
-        app::note(&run.app, event);
+    let mut entry = Entry::of(&run.ctx, "ai.chat.message");
+    if let Some(id) = &run.conversation_id {
+        entry = entry.on(app::CONVERSATION, id);
     }
+    app::note(&run.app, entry);
     let finish = progress.finish.unwrap_or(Finish::Stop).as_str();
     let mut metadata = json!({"model": run.model.id, "usage": progress.usage.to_json()});
     if let Some(conversation) = &conversation {

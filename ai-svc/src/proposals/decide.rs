@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mesh::{Ctx, Error, Result, error::Reason};
+use mesh::{Ctx, Error, Result, audit::Entry, error::Reason};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
@@ -13,7 +13,7 @@ use super::{
     view::{Sight, result, seen},
 };
 use crate::{
-    app::{self, App},
+    app::{self, App, PENDING_ACTION},
     domain::{
         body::{known, object},
         message::{Message, Role, wrong},
@@ -32,7 +32,7 @@ const TEXT_MAX: usize = 2_000;
 /// would change; CONCURRENT_UPDATE when it, its tool or its target is another by now; ACTION_FAILED
 /// when it could not be carried out.
 pub(crate) async fn approve(app: &Arc<App>, ctx: &Ctx, id: &str, body: &[u8]) -> Result<Value> {
-    check_person(ctx)?;
+    let decider = person(ctx)?;
     let body = decision(body, &["digest", "comment"])?;
     let (given, comment) = (text(&body, "digest")?, text(&body, "comment")?);
     let (row, sight) = decidable(app, ctx, id).await?;
@@ -43,9 +43,13 @@ pub(crate) async fn approve(app: &Arc<App>, ctx: &Ctx, id: &str, body: &[u8]) ->
     }
     check_tool(app, ctx, &row).await?;
     check_target(app, ctx, &row).await?;
-    let event = app::event(ctx, "ai.pending_action.approved", Some(id.to_owned()))?;
+    let entry = Entry::of(ctx, "ai.pending_action.approved").on(PENDING_ACTION, id);
     let until = claimed_until(&row, ctx.now);
-    if !app.store.claim(&row, comment, until, event).await? {
+    if !app
+        .store
+        .claim(&row, decider, comment, until, entry)
+        .await?
+    {
         let now = app.store.pending(id).await?.ok_or_else(|| not_found(id))?;
         return Err(decided(id, now.status));
     }
@@ -81,20 +85,24 @@ pub(crate) async fn approve(app: &Arc<App>, ctx: &Ctx, id: &str, body: &[u8]) ->
 /// # Errors
 /// NOT_FOUND; INVALID_STATE when it is decided.
 pub(crate) async fn reject(app: &App, ctx: &Ctx, id: &str, body: &[u8]) -> Result<Value> {
-    check_person(ctx)?;
+    let decider = person(ctx)?;
     let body = decision(body, &["reason", "comment"])?;
     let reason = match text(&body, "reason")? {
         Some(reason) => Some(reason),
         None => text(&body, "comment")?,
     };
     let (row, _) = decidable(app, ctx, id).await?;
-    let event = app::event(ctx, "ai.pending_action.rejected", Some(id.to_owned()))?;
+    let entry = Entry::of(ctx, "ai.pending_action.rejected").on(PENDING_ACTION, id);
     let told = match &reason {
         Some(reason) => format!("was rejected: {reason}"),
         None => "was rejected.".to_owned(),
     };
     let note = note(&row, &told, ctx.now);
-    if !app.store.reject(&row, reason.clone(), event, note).await? {
+    if !app
+        .store
+        .reject(&row, decider, reason.clone(), entry, note)
+        .await?
+    {
         let now = app.store.pending(id).await?.ok_or_else(|| not_found(id))?;
         return Err(decided(id, now.status));
     }
@@ -176,9 +184,10 @@ fn same(record: &Value, before: Option<&str>) -> bool {
 }
 
 /// A person decides, and no agent for them (security-and-faults rule 34).
-fn check_person(ctx: &Ctx) -> Result<()> {
-    match ctx.identity()?.actor {
-        None => Ok(()),
+fn person(ctx: &Ctx) -> Result<&str> {
+    let identity = ctx.identity()?;
+    match identity.actor {
+        None => Ok(&identity.subject),
         Some(_) => {
             let refused = Error::denied("Only a person decides about this");
             Err(refused.with("reason", "AGENT_CANNOT_DECIDE"))

@@ -3,17 +3,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mesh::{Error, Result, clock, db::lease::Lease, delegation::Task, error::Reason, tasks::Tasks};
+use mesh::{
+    Error, Result, audit::Entry, clock, db::lease::Lease, delegation::Task, error::Reason,
+    tasks::Tasks,
+};
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{decide::note, kept};
 use crate::{
-    app::{self, App},
-    store::{AuditEvent, Outcome, Pending},
+    app::{self, App, PENDING_ACTION},
+    store::{Outcome, Pending},
     tools::{self, Kind},
 };
 
+/// Why ai-svc acts for the user.
+const REASON: &str = "pending_action";
 /// The longest a write of a record may take.
 const WRITE: Duration = Duration::from_secs(8);
 /// The longest an action or flow may take.
@@ -85,17 +90,15 @@ pub(super) async fn execute(app: &Arc<App>, row: &Pending, request_id: String) -
         ),
     };
     let now = clock::now();
-    let event = AuditEvent {
-        action,
-        actor: row.requested_by.clone(),
-        subject: Some(row.id.clone()),
-        detail: None,
-        request_id,
+    let actor = app::delegate(&row.beginning, &row.id, REASON);
+    let entry = Entry {
         at: now,
+        organization_id: row.beginning.organization_id.clone(),
+        ..Entry::new(action, actor, &request_id).on(PENDING_ACTION, &row.id)
     };
     let note = note(row, &told, now);
     app.store
-        .conclude(row, outcome.clone(), event, note)
+        .conclude(row, outcome.clone(), entry, note)
         .await?;
     let parsed = |text: &str| serde_json::from_str(text).unwrap_or_default();
     Ok(match outcome {
@@ -122,7 +125,7 @@ async fn carry_out(app: &App, row: &Pending) -> Result<Value> {
 async fn attempt(app: &App, row: &Pending) -> Result<Value> {
     let task = Task {
         run_id: row.id.clone(),
-        reason: "pending_action".to_owned(),
+        reason: REASON.to_owned(),
         while_waiting: false,
     };
     let acting = app.delegation.act(row.beginning.clone(), task);

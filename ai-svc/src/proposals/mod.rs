@@ -9,7 +9,7 @@ mod digest;
 mod execute;
 mod view;
 
-use mesh::{Ctx, Error, Result, delegation::Beginning, error::Reason};
+use mesh::{Ctx, Error, Result, audit::Entry, delegation::Beginning, error::Reason};
 use metadata::canonical;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(crate) use execute::sweep;
 pub(crate) use view::{Which, list, show};
 
 use crate::{
-    app::{self, App},
+    app::{App, PENDING_ACTION},
     store::{Pending, Status, moment},
     tools::{Change, Tool},
 };
@@ -118,9 +118,9 @@ pub(crate) async fn propose(
     };
     pending.digest = digest(&pending);
     let id = pending.id.clone();
-    let event = app::event(ctx, "ai.pending_action.queued", Some(id.clone()))?;
+    let entry = Entry::of(ctx, "ai.pending_action.queued").on(PENDING_ACTION, &id);
     let shown = view::shown(&pending, None);
-    app.store.propose(pending, event).await?;
+    app.store.propose(pending, entry).await?;
     Ok((id, shown))
 }
 

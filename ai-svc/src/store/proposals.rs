@@ -3,6 +3,7 @@
 use futures::FutureExt as _;
 use mesh::{
     Result,
+    audit::{Entry, Table},
     db::{DbError, Row, Statement},
     delegation::Beginning,
 };
@@ -11,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::domain::change::ChangeKind;
 
-use super::{AuditEvent, Store, Stored, conversations, is_id, opt_text, text};
+use super::{Store, Stored, conversations, is_id, opt_text, text};
 
 /// Where a pending action stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub(crate) async fn propose(&self, pending: Pending, event: AuditEvent) -> Result<()> {
+    pub(crate) async fn propose(&self, pending: Pending, entry: Entry) -> Result<()> {
         let beginning = serde_json::to_string(&pending.beginning).map_err(mesh::Error::internal)?;
         self.db
             .write::<_, mesh::Error, _>(move |tx| {
@@ -176,7 +177,7 @@ impl Store {
                 .bind(pending.expires_at)
                 .bind(&pending.digest)
                 .bind(pending.kind.as_str());
-                let note = event.statement();
+                let note = entry.insert_into(Table::SERVICE);
                 async move {
                     tx.execute(insert).await?;
                     tx.execute(note).await?;
@@ -226,9 +227,10 @@ impl Store {
     pub(crate) async fn claim(
         &self,
         looked_at: &Pending,
+        decided_by: &str,
         comment: Option<String>,
         claimed_until: OffsetDateTime,
-        event: AuditEvent,
+        entry: Entry,
     ) -> Result<bool> {
         let claim = Statement::new(
             "UPDATE ai_pending_actions SET status = 'approved', decided_by = $3, decided_at = $4, \
@@ -237,11 +239,11 @@ impl Store {
         )
         .bind(&looked_at.id)
         .bind(&looked_at.digest)
-        .bind(&event.actor)
-        .bind(event.at)
+        .bind(decided_by)
+        .bind(entry.at)
         .bind(comment)
         .bind(claimed_until);
-        self.decide(claim, event, None).await
+        self.decide(claim, entry, None).await
     }
 
     /// Discards a pending action. False when it is not pending any more.
@@ -251,8 +253,9 @@ impl Store {
     pub(crate) async fn reject(
         &self,
         looked_at: &Pending,
+        decided_by: &str,
         reason: Option<String>,
-        event: AuditEvent,
+        entry: Entry,
         note: Stored,
     ) -> Result<bool> {
         let reject = Statement::new(
@@ -260,11 +263,11 @@ impl Store {
              rejection_reason = $4 WHERE id = $1 AND status = 'pending' AND expires_at > $3",
         )
         .bind(&looked_at.id)
-        .bind(&event.actor)
-        .bind(event.at)
+        .bind(decided_by)
+        .bind(entry.at)
         .bind(reason);
         let note = looked_at.conversation_id.clone().map(|id| (id, note));
-        self.decide(reject, event, note).await
+        self.decide(reject, entry, note).await
     }
 
     /// Writes down what came of an approved action. False when it is written down already.
@@ -275,7 +278,7 @@ impl Store {
         &self,
         looked_at: &Pending,
         outcome: Outcome,
-        event: AuditEvent,
+        entry: Entry,
         note: Stored,
     ) -> Result<bool> {
         let (status, result, error) = match outcome {
@@ -291,19 +294,23 @@ impl Store {
         .bind(result)
         .bind(error);
         let note = looked_at.conversation_id.clone().map(|id| (id, note));
-        self.decide(conclude, event, note).await
+        self.decide(conclude, entry, note).await
     }
 
     async fn decide(
         &self,
         change: Statement,
-        event: AuditEvent,
+        entry: Entry,
         note: Option<(String, Stored)>,
     ) -> Result<bool> {
         self.db
             .write::<_, mesh::Error, _>(move |tx| {
-                let (change, told, note) = (change.clone(), event.statement(), note.clone());
-                let now = event.at;
+                let (change, told, note) = (
+                    change.clone(),
+                    entry.insert_into(Table::SERVICE),
+                    note.clone(),
+                );
+                let now = entry.at;
                 async move {
                     if tx.execute(change).await? == 0 {
                         return Ok(false);

@@ -1,6 +1,10 @@
 //! Calls of models, and the audit log: rows are added, never changed.
 
-use mesh::{Result, db::Statement};
+use mesh::{
+    Result,
+    audit::{Entry, Table},
+    db::Statement,
+};
 use time::OffsetDateTime;
 
 use super::Store;
@@ -33,23 +37,6 @@ pub(crate) struct Trace {
     pub(crate) error: Option<String>,
     /// When it began.
     pub(crate) created_at: OffsetDateTime,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub(crate) struct AuditEvent {
-    /// What: `ai.pending_action.approved`.
-    pub(crate) action: &'static str,
-    /// Who did it.
-    pub(crate) actor: String,
-    /// To what or whom.
-    pub(crate) subject: Option<String>,
-    /// In a word or two; no content.
-    pub(crate) detail: Option<String>,
-    /// In which request.
-    pub(crate) request_id: String,
-    /// When.
-    pub(crate) at: OffsetDateTime,
 }
 
 impl Store {
@@ -87,29 +74,12 @@ impl Store {
         Ok(())
     }
 
-    /// Notes what happened.
+    /// Adds an entry to the audit log.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub(crate) async fn note(&self, event: AuditEvent) -> Result<()> {
-        self.db.execute(event.statement()).await?;
+    pub(crate) async fn note(&self, entry: Entry) -> Result<()> {
+        self.db.execute(entry.insert_into(Table::SERVICE)).await?;
         Ok(())
-    }
-}
-
-impl AuditEvent {
-    /// The insert of its row, for the transaction of what it tells.
-    pub(super) fn statement(&self) -> Statement {
-        Statement::new(
-            "INSERT INTO ai_audit_events (id, at, action, actor, subject, detail, request_id) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(mesh::id::new())
-        .bind(self.at)
-        .bind(self.action)
-        .bind(&self.actor)
-        .bind(self.subject.clone())
-        .bind(self.detail.clone())
-        .bind(&self.request_id)
     }
 }

@@ -216,3 +216,100 @@ fn wanted(reference: &ToolReference) -> String {
         false => format!("{prefix}{name}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use metadata::{FieldType, Shape, check_params};
+
+    use super::*;
+    use crate::tools::schema::violations;
+
+    /// A value of that shape.
+    fn sample(shape: Shape) -> Value {
+        match shape {
+            Shape::Text => json!("x"),
+            Shape::Number => json!(1.5),
+            Shape::Integer => json!(2),
+            Shape::Boolean => json!(true),
+            Shape::Date => json!("2026-12-31"),
+            Shape::DateTime => json!("2026-12-31T12:00:00Z"),
+            Shape::Texts => json!(["x"]),
+            Shape::Numbers => json!([1, 2.5]),
+            Shape::Objects => json!([{}]),
+            Shape::List => json!([1, "x"]),
+            Shape::Object | Shape::TextOrObject => json!({"lat": 1}),
+            Shape::Any => json!(null),
+        }
+    }
+
+    #[test]
+    fn what_a_model_may_give_for_any_type_is_what_the_action_takes() {
+        for field_type in FieldType::ALL {
+            let fields = json!({"f": {"type": field_type.as_str()}});
+            let object = Item::new(ItemType::Object, "t", json!({"fields": fields})).0;
+            let action = json!({"objectName": "t", "body": "return 1", "locations": ["global"],
+                "params": [{"field": "f"}]});
+            let action = Item::new(ItemType::Action, "a", action).0;
+            let typed = action.definition.action().unwrap().clone();
+            let snapshot = Snapshot::new(1, [Arc::new(object), Arc::new(action)]);
+            let everybody = Identity::nobody(Subject::User);
+            let offered = Offered {
+                snapshot: &snapshot,
+                identity: &everybody,
+                approval: Approval::All,
+            };
+            let tools = offered.of_app(|_| true);
+            let params = typed.resolved_params(|name| offered.object(name)).unwrap();
+            let parameters = &tools[0].spec.parameters;
+            assert_eq!(*parameters, params_schema(Some(&params)), "{field_type:?}");
+            let input = json!({"f": sample(params[0].shape)});
+            let wrong = violations(parameters, &input);
+            assert!(wrong.is_empty(), "{field_type:?}: {wrong:?}");
+            let mut taken = input.as_object().unwrap().clone();
+            let refused = check_params(&params, &mut taken);
+            assert!(refused.is_empty(), "{field_type:?}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_action_of_a_record_asks_for_its_id_and_names_are_those_of_everybody() {
+        let action =
+            |name: &str, value: Value| Arc::new(Item::new(ItemType::Action, name, value).0);
+        let close = |object: &str, more: Value| {
+            let mut value = json!({"objectName": object, "body": "return 1"});
+            for (key, one) in more.as_object().unwrap() {
+                value[key] = one.clone();
+            }
+            action("close", value)
+        };
+        let items = [
+            close("ticket", json!({"requiredPermissions": ["nobody"]})),
+            close(
+                "deal",
+                json!({"params": [{"name": "why", "required": true}], "ai": {"readOnly": true}}),
+            ),
+            action("open", json!({"type": "url", "target": "/x"})),
+            action("hidden", json!({"body": "return 1", "aiExposed": false})),
+        ];
+        let snapshot = Snapshot::new(1, items);
+        let somebody = Identity::nobody(Subject::User);
+        let offered = Offered {
+            snapshot: &snapshot,
+            identity: &somebody,
+            approval: Approval::All,
+        };
+        let tools = offered.of_app(|_| true);
+        assert_eq!(tools.len(), 1);
+        // `action_close` is that of tickets, also for who may not see it.
+        assert_eq!(tools[0].spec.name, "action_deal_close");
+        assert!(!tools[0].waits);
+        let required = &tools[0].spec.parameters["required"];
+        assert_eq!(*required, json!(["recordId", "why"]));
+        let found = definition(&snapshot, "action_close").unwrap();
+        assert!(
+            matches!(found.0, Kind::Change(Change::Action { object: Some(object), .. }) if object == "ticket")
+        );
+    }
+}

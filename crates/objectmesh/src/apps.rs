@@ -54,8 +54,8 @@ impl Apps {
 /// # Errors
 /// Never in a built program.
 pub fn diagnose(package: &Package) -> anyhow::Result<Vec<Diagnostic>> {
-    let mut found = metadata::validate(package, &data_svc::registry::packages::platform_objects()?);
-    found.extend(data_svc::registry::coverage::check(package));
+    let mut found = metadata::validate(package, &data_svc::metadata::catalog::platform_objects()?);
+    found.extend(data_svc::kernel::compile::coverage::check(package));
     let (_, merged) = metadata::merge_packages(vec![package.clone()]);
     found.extend(merged);
     Ok(found)

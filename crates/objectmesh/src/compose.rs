@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use data_svc::engine::Engine;
+use data_svc::Rooms;
 use mesh::{
     Link,
     config::{MeshSection, Secret},
@@ -54,8 +54,8 @@ pub struct Mesh {
     pub auth_link: Link,
     /// data-svc in this process.
     pub data_link: Link,
-    /// The engine, for installing packages and loading data.
-    pub engine: Engine,
+    /// data-svc's rooms, for installing packages and loading data.
+    pub rooms: Rooms,
     stop: CancellationToken,
     servers: JoinSet<anyhow::Result<()>>,
     tasks: Tasks,
@@ -162,7 +162,7 @@ impl Mesh {
             ai: ai_listener.local_addr()?,
             auth_link,
             data_link,
-            engine: data.engine,
+            rooms: data.rooms,
             stop: stop.clone(),
             servers: JoinSet::new(),
             tasks,
@@ -210,7 +210,7 @@ impl Mesh {
             outcome = outcome.and(ended?);
         }
         self.tasks.shut_down(mesh::node::GRACE).await;
-        self.engine.db.close().await;
+        self.rooms.db.close().await;
         outcome
     }
 }

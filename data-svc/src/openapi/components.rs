@@ -7,13 +7,10 @@ use std::{
 
 use metadata::ApiMethod;
 
-use crate::{
-    domain::{
-        policy::{Grant, Operation},
-        schema::Schema,
-    },
-    engine::Work,
-    registry::Registry,
+use crate::kernel::{
+    Work,
+    access::Grant,
+    model::{registry::Registry, rights::Operation, schema::Schema},
 };
 
 /// The components of one object.
@@ -35,7 +32,8 @@ pub(super) struct Components<'r> {
 
 impl<'r> Components<'r> {
     pub(super) fn new(registry: &'r Registry) -> Self {
-        let mut taken = BTreeSet::from([super::query::QUERY.to_owned(), "Error".to_owned()]);
+        let mut taken =
+            BTreeSet::from([crate::openapi::query::QUERY.to_owned(), "Error".to_owned()]);
         let mut names = HashMap::new();
         for schema in registry.schemas() {
             let name = schema.name();
@@ -62,7 +60,7 @@ impl<'r> Components<'r> {
     }
 
     /// The right to read an object that the API shows: what makes it visible at all.
-    pub(super) fn read_grant(&self, work: &Work, schema: &Arc<Schema>) -> Option<Grant> {
+    pub(super) fn read_grant(&self, work: &Work, schema: &Arc<Schema>) -> Option<Arc<Grant>> {
         let read = |method| work.open(schema.name(), method, Operation::Read).ok();
         if !schema.object.api_enabled {
             return None;

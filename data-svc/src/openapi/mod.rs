@@ -8,6 +8,8 @@ mod components;
 mod objects;
 mod query;
 
+use std::sync::Arc;
+
 use futures::{FutureExt as _, future::BoxFuture};
 use mesh::{
     Ctx, Result,
@@ -15,7 +17,10 @@ use mesh::{
     openapi::{Contract, Describe, Fragment},
 };
 
-use crate::engine::{Engine, Work};
+use crate::{
+    kernel::{Kernel, Work},
+    metadata::catalog::Catalog,
+};
 
 /// The routes of this service.
 ///
@@ -27,18 +32,20 @@ pub fn contract() -> anyhow::Result<Contract> {
 
 /// Describes data-svc.
 pub struct Description {
-    engine: Engine,
+    kernel: Kernel,
+    catalog: Arc<Catalog>,
     contract: Contract,
 }
 
 impl Description {
-    /// Of the registry that this engine serves.
+    /// Of the metadata in force.
     ///
     /// # Errors
     /// When an option of the contract is wrong.
-    pub fn new(engine: Engine) -> anyhow::Result<Self> {
+    pub fn new(kernel: Kernel, catalog: Arc<Catalog>) -> anyhow::Result<Self> {
         Ok(Self {
-            engine,
+            kernel,
+            catalog,
             contract: contract()?,
         })
     }
@@ -46,11 +53,11 @@ impl Description {
 
 impl Describe for Description {
     fn revision(&self) -> u64 {
-        self.engine.catalog.current().revision
+        self.catalog.current().revision
     }
 
     fn fragment<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Result<(u64, Fragment)>> {
-        let made = self.engine.work(ctx).and_then(|work| {
+        let made = self.kernel.work(ctx).and_then(|work| {
             let fragment = fragment(&self.contract, &work, ctx.identity()?);
             Ok((work.registry.revision, fragment))
         });

@@ -14,12 +14,10 @@ use super::{
     components::{Components, Names},
     query::{QUERY, schema_of_query},
 };
-use crate::{
-    domain::{
-        policy::{self, Grant},
-        schema::Schema,
-    },
-    engine::Work,
+use crate::kernel::{
+    Work,
+    access::Grant,
+    model::{rights, schema::Schema},
 };
 
 /// Adds the objects.
@@ -73,7 +71,7 @@ pub(super) fn describe(
 /// that the engine asks for, and how it is called.
 struct Does {
     method: ApiMethod,
-    operation: policy::Operation,
+    operation: rights::Operation,
     verb: &'static str,
     /// Whether it is about many records.
     many: bool,
@@ -81,7 +79,7 @@ struct Does {
 
 /// The same that the engine asks for; `None` for an RPC that is not known here.
 fn does(rpc: &str) -> Option<Does> {
-    use policy::Operation::{Create, Delete, Edit, Read};
+    use rights::Operation::{Create, Delete, Edit, Read};
     let (method, operation, verb, many) = match rpc {
         "ListRecords" => (ApiMethod::List, Read, "List", true),
         "QueryRecords" => (ApiMethod::List, Read, "Query", true),
@@ -148,7 +146,7 @@ impl<'w> Shown<'w> {
         let value = &mut operation.value;
         value.insert("tags".to_owned(), json!([self.tag()]));
         value.insert("summary".to_owned(), json!(format!("{} {noun}", does.verb)));
-        if does.operation != policy::Operation::Delete {
+        if does.operation != rights::Operation::Delete {
             self.add_record(fragment);
         }
         let response = operation.response_mut();
@@ -335,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_route_over_objects_is_known_here() {
-        let contract = super::super::contract().unwrap();
+        let contract = crate::openapi::contract().unwrap();
         for operation in contract.operations() {
             let known = operation.expand != Expand::Object || does(&operation.rpc).is_some();
             assert!(known, "{} needs a line in `does`", operation.rpc);

@@ -1,13 +1,14 @@
-//! A database of its own for each test, and engines on it as replicas have them.
+//! A database of its own for each test, and roomss on it as replicas have them.
 
 use std::{future::Future, time::Duration};
 
-use data_svc::engine::Engine;
+use data_svc::Rooms;
 use mesh::{
     db::{Db, DbConfig, Statement},
     tasks::Tasks,
 };
 use metadata::Package;
+use script::LazyPool;
 use serde_json::{Value, json};
 
 /// Changes are kept so long.
@@ -74,19 +75,30 @@ impl Bed {
         Db::open(&self.config).await.expect("the database opens")
     }
 
-    /// A replica's engine; nothing runs in the background yet.
-    pub(crate) async fn engine(&self) -> Engine {
-        let opened = data_svc::open_engine(self.db().await).await;
-        opened.expect("the engine opens")
+    /// A replica's rooms; nothing runs in the background yet.
+    pub(crate) async fn rooms(&self) -> Rooms {
+        let opened = Rooms::open(self.db().await, LazyPool::new("", 1)).await;
+        opened.expect("the rooms opens")
     }
 
     /// A replica at work, with the package `app`.
-    pub(crate) async fn replica(&self) -> Engine {
-        let engine = self.engine().await;
-        let installed = engine.catalog.install(&[package(&app())]).await;
+    pub(crate) async fn replica(&self) -> Rooms {
+        let rooms = self.rooms().await;
+        let installed = rooms.catalog.install(&[package(&app())]).await;
         installed.expect("the app installs");
-        engine.start(&self.tasks, WEEK);
-        engine
+        rooms.start(&self.tasks, WEEK);
+        // What the platform brings along has its position: who follows from now on is not told of it.
+        let waiting = "SELECT 1 FROM om_outbox WHERE position IS NULL";
+        eventually(async || {
+            let waits = rooms
+                .db
+                .query_opt(waiting, |_| Ok(()))
+                .await
+                .expect("asked");
+            waits.is_none().then_some(())
+        })
+        .await;
+        rooms
     }
 
     pub(crate) async fn end(self) {

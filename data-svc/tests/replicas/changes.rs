@@ -3,11 +3,12 @@
 use std::{collections::HashMap, time::Duration};
 
 use data_svc::{
-    engine::{
-        Engine,
-        changes::{Batch, Follower},
+    Rooms,
+    changes::{
+        Batch, Follower,
+        store::{self, Entry},
     },
-    store::outbox::{self, Entry},
+    kernel::{access::SystemReason, write},
 };
 use futures::FutureExt as _;
 use mesh::{
@@ -20,23 +21,25 @@ use crate::{
     both,
 };
 
-async fn create(engine: &Engine, object: &str, text: &str) -> String {
-    let work = engine.system_work("seed");
+async fn create(rooms: &Rooms, object: &str, text: &str) -> String {
+    let work = rooms.kernel.system_work(SystemReason::Seed);
     let body = format!(r#"{{"text": "{text}"}}"#);
-    let made = engine.create(&work, object, body.as_bytes()).await;
+    let made = write::create(&rooms.kernel, &work, object, body.as_bytes(), "").await;
     made.expect("created").id
 }
 
-async fn update(engine: &Engine, id: &str, text: &str) {
-    let work = engine.system_work("seed");
+async fn update(rooms: &Rooms, id: &str, text: &str) {
+    let work = rooms.kernel.system_work(SystemReason::Seed);
     let body = format!(r#"{{"text": "{text}"}}"#);
-    let done = engine.update(&work, "note", id, body.as_bytes(), "").await;
+    let done = write::update(&rooms.kernel, &work, ("note", id), body.as_bytes(), "", "").await;
     done.expect("updated");
 }
 
-async fn delete(engine: &Engine, id: &str) {
-    let work = engine.system_work("seed");
-    engine.delete(&work, "note", id, "").await.expect("deleted");
+async fn delete(rooms: &Rooms, id: &str) {
+    let work = rooms.kernel.system_work(SystemReason::Seed);
+    write::delete(&rooms.kernel, &work, ("note", id), "", "")
+        .await
+        .expect("deleted");
 }
 
 /// The next message that holds changes; others must tell a position that does not fall.
@@ -96,20 +99,26 @@ both!(
         // Four writers on each replica change their own records and all change one together.
         let shared = create(&first, "note", "shared").await;
         let writers = (0..8).map(|n| {
-            let engine = if n % 2 == 0 { &first } else { &second };
+            let rooms = if n % 2 == 0 { &first } else { &second };
             let shared = shared.clone();
             async move {
-                let own = create(engine, "note", "own").await;
+                let own = create(rooms, "note", "own").await;
                 for step in 0..5 {
-                    update(engine, &own, &format!("{step}")).await;
-                    let work = engine.system_work("seed");
+                    update(rooms, &own, &format!("{step}")).await;
+                    let work = rooms.kernel.system_work(SystemReason::Seed);
                     let body = format!(r#"{{"text": "{n} {step}"}}"#);
                     // Others are in the way: some attempts are refused, and leave nothing.
-                    let _refused = engine
-                        .update(&work, "note", &shared, body.as_bytes(), "")
-                        .await;
+                    let _refused = write::update(
+                        &rooms.kernel,
+                        &work,
+                        ("note", &shared),
+                        body.as_bytes(),
+                        "",
+                        "",
+                    )
+                    .await;
                 }
-                delete(engine, &own).await;
+                delete(rooms, &own).await;
             }
         });
         futures::future::join_all(writers).await;
@@ -171,12 +180,11 @@ both!(
             .expect("follows");
         let id = create(&first, "note", "once").await;
         for turn in 0..6 {
-            let engine = if turn % 2 == 0 { &second } else { &first };
-            delete(engine, &id).await;
-            let work = engine.system_work("seed");
+            let rooms = if turn % 2 == 0 { &second } else { &first };
+            delete(rooms, &id).await;
+            let work = rooms.kernel.system_work(SystemReason::Seed);
             let body = format!(r#"{{"id": "{id}", "text": "again"}}"#);
-            engine
-                .create(&work, "note", body.as_bytes())
+            write::create(&rooms.kernel, &work, "note", body.as_bytes(), "")
                 .await
                 .expect("created");
         }
@@ -191,11 +199,11 @@ both!(
 );
 
 both!(one_may_follow_certain_objects, async |bed: &Bed| {
-    let engine = bed.replica().await;
+    let rooms = bed.replica().await;
     let only = vec!["other".to_owned()];
-    let mut follower = engine.changes.follow(0, true, only).await.expect("follows");
-    create(&engine, "note", "not asked for").await;
-    create(&engine, "other", "wanted").await;
+    let mut follower = rooms.changes.follow(0, true, only).await.expect("follows");
+    create(&rooms, "note", "not asked for").await;
+    create(&rooms, "other", "wanted").await;
     let entries = told(&mut follower, 1).await;
     assert_eq!(entries[0].object, "other");
     let after: serde_json::Value =
@@ -205,14 +213,14 @@ both!(one_may_follow_certain_objects, async |bed: &Bed| {
 });
 
 both!(a_position_that_is_gone_is_refused, async |bed: &Bed| {
-    let engine = bed.replica().await;
-    let mut follower = engine
+    let rooms = bed.replica().await;
+    let mut follower = rooms
         .changes
         .follow(0, true, vec![])
         .await
         .expect("follows");
     for n in 0..5 {
-        create(&engine, "note", &format!("{n}")).await;
+        create(&rooms, "note", &format!("{n}")).await;
     }
     let entries = told(&mut follower, 5).await;
     let db = bed.db().await;
@@ -222,7 +230,7 @@ both!(a_position_that_is_gone_is_refused, async |bed: &Bed| {
         .bind(old)
         .bind(entries[2].position);
     db.execute(age).await.expect("aged");
-    let mut slow = engine
+    let mut slow = rooms
         .changes
         .follow(entries[0].position, false, vec![])
         .await
@@ -232,7 +240,7 @@ both!(a_position_that_is_gone_is_refused, async |bed: &Bed| {
         .expect("a message")
         .expect("no error");
     trim(bed, WEEK).await;
-    let refused = engine
+    let refused = rooms
         .changes
         .follow(entries[1].position, false, vec![])
         .await;
@@ -255,13 +263,13 @@ both!(a_position_that_is_gone_is_refused, async |bed: &Bed| {
     assert_eq!(late.reason(), Reason::PositionGone);
     assert!(slow.next().await.is_none());
     // Where the refusal points to, and from the oldest one kept, one may go on.
-    let mut on = engine
+    let mut on = rooms
         .changes
         .follow(entries[2].position, false, vec![])
         .await
         .expect("follows");
     assert_eq!(told(&mut on, 2).await, entries[3..]);
-    let mut oldest = engine
+    let mut oldest = rooms
         .changes
         .follow(0, false, vec![])
         .await
@@ -269,17 +277,17 @@ both!(a_position_that_is_gone_is_refused, async |bed: &Bed| {
     assert_eq!(told(&mut oldest, 2).await, entries[3..]);
     // A position of another database's future.
     let future = entries[4].position + 1;
-    assert!(engine.changes.follow(future, false, vec![]).await.is_err());
+    assert!(rooms.changes.follow(future, false, vec![]).await.is_err());
     // Positions go on where they were, also when nothing is kept any more.
     let age = Statement::new("UPDATE om_outbox SET created_at = $1").bind(old);
     db.execute(age).await.expect("aged");
     trim(bed, WEEK).await;
-    let mut follower = engine
+    let mut follower = rooms
         .changes
         .follow(0, true, vec![])
         .await
         .expect("follows");
-    create(&engine, "note", "later").await;
+    create(&rooms, "note", "later").await;
     let entry = &told(&mut follower, 1).await[0];
     assert_eq!(entry.position, entries[4].position + 1);
 });
@@ -291,7 +299,7 @@ async fn trim(bed: &Bed, kept: Duration) {
     let held = held.acquire().await.expect("asked").expect("it is free");
     let trimmed = db.write::<_, DbError, _>(move |tx| {
         let held = held.clone();
-        async move { outbox::trim(tx, &held, mesh::clock::now() - kept).await }.boxed()
+        async move { store::trim(tx, &held, mesh::clock::now() - kept).await }.boxed()
     });
     assert!(
         trimmed
@@ -302,14 +310,14 @@ async fn trim(bed: &Bed, kept: Duration) {
 }
 
 both!(messages_are_bounded, async |bed: &Bed| {
-    let engine = bed.replica().await;
-    let mut follower = engine
+    let rooms = bed.replica().await;
+    let mut follower = rooms
         .changes
         .follow(0, true, vec![])
         .await
         .expect("follows");
     let large = "x".repeat(300 * 1024);
-    let ids = futures::future::join_all((0..7).map(|_| create(&engine, "note", &large))).await;
+    let ids = futures::future::join_all((0..7).map(|_| create(&rooms, "note", &large))).await;
     let mut seen = 0;
     while seen < ids.len() {
         let batch = changes(&mut follower).await;
@@ -322,15 +330,15 @@ both!(messages_are_bounded, async |bed: &Bed| {
     }
     // One that is larger than a message may be comes alone.
     let huge = "y".repeat(2 * 1024 * 1024);
-    create(&engine, "note", &huge).await;
-    create(&engine, "note", "small").await;
+    create(&rooms, "note", &huge).await;
+    create(&rooms, "note", "small").await;
     assert_eq!(changes(&mut follower).await.entries.len(), 1);
     assert_eq!(changes(&mut follower).await.entries.len(), 1);
 });
 
 both!(a_stream_ends_with_the_node, async |bed: &Bed| {
-    let engine = bed.replica().await;
-    let mut follower = engine
+    let rooms = bed.replica().await;
+    let mut follower = rooms
         .changes
         .follow(0, true, vec![])
         .await
@@ -349,8 +357,8 @@ async fn a_change_committed_late_is_told_all_the_same() {
         eprintln!("skipped: TEST_POSTGRES_URL is not set");
         return;
     };
-    let engine = bed.replica().await;
-    let mut follower = engine
+    let rooms = bed.replica().await;
+    let mut follower = rooms
         .changes
         .follow(0, true, vec![])
         .await
@@ -381,7 +389,7 @@ async fn a_change_committed_late_is_told_all_the_same() {
     });
     let early = async {
         is_in.recv().await.expect("the late one has written");
-        create(&engine, "note", "early").await;
+        create(&rooms, "note", "early").await;
         let entry = told(&mut follower, 1).await.remove(0);
         let_go.send(true).expect("it waits");
         entry
@@ -401,10 +409,10 @@ async fn another_replica_numbers_when_the_first_is_gone() {
         return;
     };
     let gone = mesh::tasks::Tasks::default();
-    let engine = bed.engine().await;
+    let rooms = bed.rooms().await;
     let app = crate::bed::package(&crate::bed::app());
-    engine.catalog.install(&[app]).await.expect("installs");
-    engine.changes.start(&gone, WEEK);
+    rooms.catalog.install(&[app]).await.expect("installs");
+    rooms.changes.start(&gone, WEEK);
     let db = bed.db().await;
     let is_held = async || {
         let held = "SELECT 1 FROM om_lease WHERE name = 'outbox_sequencer'";
@@ -412,7 +420,7 @@ async fn another_replica_numbers_when_the_first_is_gone() {
     };
     eventually(is_held).await;
     // It ends without a word: its lease is not released, only its term passes.
-    engine.db.close().await;
+    rooms.db.close().await;
     let second = bed.replica().await;
     let mut follower = second
         .changes

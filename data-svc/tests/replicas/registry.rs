@@ -5,7 +5,12 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use data_svc::engine::{Engine, seed};
+use data_svc::{
+    Rooms,
+    kernel::access::SystemReason,
+    kernel::{query, write},
+    seeds,
+};
 use mesh::db::Statement;
 use serde_json::{Value, json};
 
@@ -33,9 +38,9 @@ fn seeded(number: usize) -> Value {
     })
 }
 
-async fn count(engine: &Engine, table: &str) -> i64 {
+async fn count(rooms: &Rooms, table: &str) -> i64 {
     let sql = Statement::new(format!("SELECT count(*) FROM {table}"));
-    engine
+    rooms
         .db
         .query_one(sql, |row| row.req_int(0))
         .await
@@ -78,17 +83,17 @@ both!(all_who_install_at_once_succeed, async |bed: &Bed| {
     let first = bed.replica().await;
     let mut replicas = Vec::new();
     for _ in 0..4 {
-        replicas.push(bed.engine().await);
+        replicas.push(bed.rooms().await);
     }
     let before = first.catalog.current().revision;
     let installs = replicas
         .iter()
         .enumerate()
-        .map(|(number, engine)| async move {
+        .map(|(number, rooms)| async move {
             // One that everybody brings, and one of its own.
             let packages = [package(&seeded(99)), package(&seeded(number))];
-            let installed = engine.catalog.install(&packages).await.expect("installs");
-            seed::load(engine, &installed.seeds).await.expect("loads")
+            let installed = rooms.catalog.install(&packages).await.expect("installs");
+            seeds::load(rooms, &installed.seeds).await.expect("loads")
         });
     let outcomes = soon(futures::future::join_all(installs)).await;
     let inserted: usize = outcomes.iter().map(|outcome| outcome.inserted).sum();
@@ -113,8 +118,8 @@ both!(all_who_install_at_once_succeed, async |bed: &Bed| {
 both!(
     an_empty_database_prepared_by_ten_at_once,
     async |bed: &Bed| {
-        let engines = soon(futures::future::join_all((0..10).map(|_| bed.engine()))).await;
-        let first = &engines[0];
+        let roomss = soon(futures::future::join_all((0..10).map(|_| bed.rooms()))).await;
+        let first = &roomss[0];
         assert_eq!(count(first, "sys_organization").await, 1);
         assert_eq!(count(first, "om_secret").await, 1);
         let indexes: BTreeSet<String> = index_names(first).await.into_iter().collect();
@@ -122,29 +127,29 @@ both!(
     }
 );
 
-async fn index_names(engine: &Engine) -> Vec<String> {
-    let sql = match engine.db.dialect() {
+async fn index_names(rooms: &Rooms) -> Vec<String> {
+    let sql = match rooms.db.dialect() {
         mesh::db::Dialect::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'index'",
         mesh::db::Dialect::Postgres => {
             "SELECT indexname::text FROM pg_indexes WHERE schemaname = current_schema()"
         }
     };
-    let names = engine.db.query(sql, |row| Ok(row.req_text(0)?.to_owned()));
+    let names = rooms.db.query(sql, |row| Ok(row.req_text(0)?.to_owned()));
     names.await.expect("asked")
 }
 
 both!(seeds_cut_short_are_loaded_by_the_next, async |bed: &Bed| {
-    let engine = bed.engine().await;
+    let rooms = bed.rooms().await;
     let packages = [package(&seeded(1))];
     // Installed, and then the process is gone before it has loaded the seeds.
-    let installed = engine.catalog.install(&packages).await.expect("installs");
+    let installed = rooms.catalog.install(&packages).await.expect("installs");
     assert_eq!(installed.seeds.len(), 1);
-    let next = bed.engine().await;
+    let next = bed.rooms().await;
     let installed = next.catalog.install(&packages).await.expect("installs");
-    let outcome = seed::load(&next, &installed.seeds).await.expect("loads");
+    let outcome = seeds::load(&next, &installed.seeds).await.expect("loads");
     assert_eq!(outcome.inserted, 2);
     // Loaded once, never again.
-    let again = bed.engine().await;
+    let again = bed.rooms().await;
     let installed = again.catalog.install(&packages).await.expect("installs");
     assert!(installed.seeds.is_empty());
 });
@@ -152,8 +157,8 @@ both!(seeds_cut_short_are_loaded_by_the_next, async |bed: &Bed| {
 both!(
     a_revision_that_cannot_be_read_leaves_the_last_one,
     async |bed: &Bed| {
-        let engine = bed.replica().await;
-        let good = engine.catalog.current().revision;
+        let rooms = bed.replica().await;
+        let good = rooms.catalog.current().revision;
         let db = bed.db().await;
         for sql in [
             "UPDATE om_package SET artifact = '{broken'",
@@ -161,14 +166,19 @@ both!(
         ] {
             db.execute(sql).await.expect("changed");
         }
-        let refused = engine.catalog.served().catch_up(good + 1).await;
+        let refused = rooms.catalog.served().catch_up(good + 1).await;
         assert!(refused.is_err());
-        assert_eq!(engine.catalog.current().revision, good);
-        let work = engine.system_work("seed");
-        engine
-            .create(&work, "note", b"{\"text\": \"still here\"}")
-            .await
-            .expect("created");
+        assert_eq!(rooms.catalog.current().revision, good);
+        let work = rooms.kernel.system_work(SystemReason::Seed);
+        write::create(
+            &rooms.kernel,
+            &work,
+            "note",
+            b"{\"text\": \"still here\"}",
+            "",
+        )
+        .await
+        .expect("created");
     }
 );
 
@@ -180,13 +190,11 @@ both!(
         let traffic = (0..4).map(|_| async {
             let mut calls = 0;
             while !done.load(Ordering::Relaxed) || calls < 20 {
-                let work = second.system_work("seed");
-                let made = second
-                    .create(&work, "note", b"{\"text\": \"t\"}")
+                let work = second.kernel.system_work(SystemReason::Seed);
+                let made = write::create(&second.kernel, &work, "note", b"{\"text\": \"t\"}", "")
                     .await
                     .expect("created");
-                second
-                    .get(&work, "note", &made.id, "", "")
+                query::get(&second.kernel, &work, "note", &made.id, "", "")
                     .await
                     .expect("read");
                 calls += 1;
@@ -206,14 +214,19 @@ both!(
             change,
         ))
         .await;
-        let work = second.system_work("seed");
-        let made = second
-            .create(&work, "note", b"{\"grade\": 3}")
+        let work = second.kernel.system_work(SystemReason::Seed);
+        let made = write::create(&second.kernel, &work, "note", b"{\"grade\": 3}", "")
             .await
             .expect("created");
-        let read = first
-            .get(&first.system_work("seed"), "note", &made.id, "", "")
-            .await;
+        let read = query::get(
+            &first.kernel,
+            &first.kernel.system_work(SystemReason::Seed),
+            "note",
+            &made.id,
+            "",
+            "",
+        )
+        .await;
         let read: Value = serde_json::from_slice(&read.expect("read").json).expect("JSON");
         assert_eq!(read["grade"], 3);
         assert!(
@@ -231,46 +244,51 @@ async fn an_index_whose_building_was_cut_short_is_built_again() {
         eprintln!("skipped: TEST_POSTGRES_URL is not set");
         return;
     };
-    let engine = bed.replica().await;
-    let work = engine.system_work("seed");
+    let rooms = bed.replica().await;
+    let work = rooms.kernel.system_work(SystemReason::Seed);
     for _ in 0..2 {
-        engine
-            .create(&work, "note", b"{\"text\": \"t\", \"place\": \"x\"}")
-            .await
-            .expect("created");
+        write::create(
+            &rooms.kernel,
+            &work,
+            "note",
+            b"{\"text\": \"t\", \"place\": \"x\"}",
+            "",
+        )
+        .await
+        .expect("created");
     }
     // A unique index on what is not unique: the building ends half way and leaves nothing.
     let mut unique = app();
     unique["objects"][0]["fields"]["place"] = json!({"type": "text", "unique": true});
-    assert!(engine.catalog.install(&[package(&unique)]).await.is_err());
+    assert!(rooms.catalog.install(&[package(&unique)]).await.is_err());
     assert!(
-        !index_names(&engine)
+        !index_names(&rooms)
             .await
             .iter()
             .any(|name| name.starts_with("ux_note"))
     );
     // One that a killed process left.
     let broken = "CREATE INDEX ix_note__grade ON note (place)";
-    engine
+    rooms
         .db
         .execute(Statement::new(broken))
         .await
         .expect("made");
     let invalid =
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_note__grade'::regclass";
-    engine
+    rooms
         .db
         .execute(Statement::new(invalid))
         .await
         .expect("broken");
-    engine
+    rooms
         .catalog
         .install(&[package(&grown())])
         .await
         .expect("installs");
     let definition = "SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_note__grade' \
          AND schemaname = current_schema()";
-    let definition = engine
+    let definition = rooms
         .db
         .query_one(definition, |row| Ok(row.req_text(0)?.to_owned()));
     assert!(definition.await.expect("there").ends_with("(grade)"));
@@ -278,8 +296,8 @@ async fn an_index_whose_building_was_cut_short_is_built_again() {
 }
 
 both!(the_operator_names_the_fallback, async |bed: &Bed| {
-    use data_svc::engine::principal::{Profile, resolve};
-    let mut engine = bed.engine().await;
+    use data_svc::organization::{Profile, resolve};
+    let rooms = bed.rooms().await;
     let profile = Profile {
         id: mesh::id::new(),
         name: "Vera".to_owned(),
@@ -295,8 +313,7 @@ both!(the_operator_names_the_fallback, async |bed: &Bed| {
         (Some("member_default"), vec!["member_default"]),
     ];
     for (named, expected) in cases {
-        engine.fallback_permission_set = named.map(Into::into);
-        let rights = resolve(&engine, &profile, false, "")
+        let rights = resolve(&rooms.kernel, named, &profile, false, "")
             .await
             .expect("resolved");
         assert_eq!(rights.permission_sets, expected, "{named:?}");

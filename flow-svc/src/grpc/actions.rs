@@ -1,23 +1,22 @@
 //! `ActionService`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mesh::{Ctx, Error, Result, clock};
 use proto::flow::v1::{
     InvokeActionRequest, InvokeActionResponse, action_service_server::ActionService,
 };
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{
-        App,
-        actions::{Invocation, LOOK},
-    },
-    domain::invocation,
+    actions::{self, Invocation},
+    app::App,
     store::idempotency::{Call, Claim},
 };
+
+/// How long a call waits for another one with the same key before it looks again.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Longest idempotency key, in characters.
 const KEY_MAX: usize = 255;
@@ -52,7 +51,7 @@ impl Actions {
         request: InvokeActionRequest,
         key: Option<String>,
     ) -> Result<String> {
-        let body = invocation::parse(&request.input)?;
+        let body = actions::parse(&request.input)?;
         let invocation = Invocation {
             object: request.object,
             name: request.action,
@@ -60,7 +59,7 @@ impl Actions {
             body,
             key,
         };
-        let result: Value = self.app.invoke(ctx, invocation).await?;
+        let result = actions::invoke(&self.app, ctx, invocation).await?;
         Ok(result.to_string())
     }
 

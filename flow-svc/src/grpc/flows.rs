@@ -11,7 +11,7 @@ use proto::flow::v1::{
 use serde_json::{Map, Value};
 use tonic::{Request, Response, Status};
 
-use crate::app::{App, flows};
+use crate::{app::App, flows};
 
 /// How long the end of a run is waited for.
 const WAIT: Duration = Duration::from_secs(10);

@@ -7,17 +7,11 @@ use mesh::{
     openapi::{Contract, Fragment, Operation},
     route::Expand,
 };
+use metadata::{Param, params_schema};
 use serde_json::{Value, json};
 
 use super::Visible;
-use crate::{
-    app::actions::GLOBAL,
-    catalog::Catalog,
-    domain::{
-        action::{Action, Run},
-        param,
-    },
-};
+use crate::catalog::{Action, Catalog, GLOBAL, Run};
 
 /// Adds the actions that the caller may invoke.
 pub(super) fn describe(
@@ -31,12 +25,12 @@ pub(super) fn describe(
     let generic: Vec<&Operation> = open
         .filter(|operation| operation.expand == Expand::Action)
         .collect();
-    let mut actions: Vec<&Arc<Action>> = catalog.actions.all().collect();
-    actions.sort_by(|a, b| (&a.name, &a.object).cmp(&(&b.name, &b.object)));
+    let mut actions: Vec<&Arc<Action>> = catalog.actions().collect();
+    actions.sort_by(|a, b| (a.name(), a.object()).cmp(&(b.name(), b.object())));
     for action in actions {
-        let permitted = action.required_permissions.iter();
+        let permitted = action.spec.required_permissions.iter();
         let permitted = permitted.into_iter().all(|key| caller.has_permission(key));
-        let seen = visible.has("action", action.object.as_deref(), &action.name);
+        let seen = visible.has(&action.item);
         if !permitted || !seen || !is_invokable(&action.run) {
             continue;
         }
@@ -50,8 +44,8 @@ pub(super) fn describe(
 
 fn is_invokable(run: &Run) -> bool {
     match run {
-        Run::Script(..) | Run::Expression(_) | Run::Api(_) | Run::Flow(_) => true,
-        Run::Interface(..) | Run::Bodiless(_) | Run::Broken(_) => false,
+        Run::Code(_) | Run::Api(_) | Run::Flow(_) => true,
+        Run::Interface(_) | Run::Bodiless(_) | Run::Broken(_) => false,
     }
 }
 
@@ -60,32 +54,30 @@ fn is_invokable(run: &Run) -> bool {
 fn of_action(generic: &Operation, action: &Action) -> Option<Operation> {
     let takes_object = generic.path.contains("{object}");
     let takes_record = generic.path.contains("{recordId}");
-    if !takes_object || (takes_record && action.object.is_none()) {
+    if !takes_object || (takes_record && action.object().is_none()) {
         return None;
     }
-    let object = action.object.as_deref().unwrap_or(GLOBAL);
+    let object = action.object().unwrap_or(GLOBAL);
     let mut operation = generic.expanded("object", object);
-    operation = operation.expanded("action", &action.name);
-    operation
-        .value
-        .insert("summary".to_owned(), json!(action.label));
-    if !action.description.is_empty() {
-        let text = json!(action.description);
+    operation = operation.expanded("action", action.name());
+    let spec = &action.spec;
+    let label = spec.label.as_deref().unwrap_or(action.name());
+    operation.value.insert("summary".to_owned(), json!(label));
+    // For agents first, then for people.
+    let description = spec.ai.description.as_ref().or(spec.description.as_ref());
+    if let Some(description) = description.filter(|text| !text.is_empty()) {
+        let text = json!(description);
         operation.value.insert("description".to_owned(), text);
     }
-    let mut input = param::schema(action.params.as_deref());
-    if action.object.is_some() && !takes_record {
+    let mut input = params_schema(action.params.as_deref());
+    if action.object().is_some() && !takes_record {
         let id = json!({"type": "string", "description": "Id of the record."});
         input["properties"]["recordId"] = id;
     }
     if let Some(body) = operation.request_mut() {
         body["schema"] = input;
     }
-    let must_say = action
-        .params
-        .iter()
-        .flatten()
-        .any(|param| param.is_required);
+    let must_say = action.params.iter().flatten().any(Param::is_needed);
     if let (true, Some(Value::Object(body))) = (must_say, operation.value.get_mut("requestBody")) {
         body.insert("required".to_owned(), json!(true));
     }

@@ -9,9 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::Visible;
 use crate::{
-    app::flows::may_start,
-    catalog::Catalog,
-    domain::{flow::Flow, param::ValueType},
+    catalog::{Catalog, Flow},
+    flows::may_start,
 };
 
 /// Adds the flows that the caller may start.
@@ -26,9 +25,9 @@ pub(super) fn describe(
     let generic: Vec<&Operation> = open
         .filter(|operation| operation.expand == Expand::Flow && operation.rpc == "StartFlow")
         .collect();
-    for flow in catalog.flows.values() {
-        let startable = flow.disabled.is_none() && may_start(caller, flow).is_ok();
-        if !startable || !visible.has("flow", object_of(flow), &flow.name) {
+    for flow in catalog.flows() {
+        let startable = flow.spec.disabled.is_none() && may_start(caller, flow).is_ok();
+        if !startable || !visible.has(&flow.item) {
             continue;
         }
         for operation in &generic {
@@ -38,20 +37,11 @@ pub(super) fn describe(
     }
 }
 
-/// The object that the flow is about as a whole, as its item says.
-fn object_of(flow: &Flow) -> Option<&str> {
-    let named = ["objectName", "object"].into_iter();
-    named
-        .filter_map(|key| flow.source.get(key).and_then(Value::as_str))
-        .next()
-}
-
 fn of_flow(generic: &Operation, flow: &Flow) -> Operation {
-    let mut operation = generic.expanded("flow", &flow.name);
-    let text = |key: &str| flow.source.get(key).and_then(Value::as_str);
-    let label = text("label").unwrap_or(&flow.name);
+    let mut operation = generic.expanded("flow", flow.name());
+    let label = flow.spec.label.as_deref().unwrap_or(flow.name());
     operation.value.insert("summary".to_owned(), json!(label));
-    if let Some(description) = text("description") {
+    if let Some(description) = &flow.spec.description {
         let description = json!(description);
         operation
             .value
@@ -59,11 +49,12 @@ fn of_flow(generic: &Operation, flow: &Flow) -> Operation {
     }
     let mut properties = Map::new();
     let mut required = Vec::new();
-    for input in &flow.inputs {
-        let value_type = type_of(flow, &input.name).map_or(ValueType::Any, ValueType::of);
-        properties.insert(input.name.clone(), value_type.schema());
-        if input.required && !flow.defaults.contains_key(&input.name) {
-            required.push(input.name.as_str());
+    // A caller may hand in more than the flow declares, and is warned: so nothing is closed here.
+    for input in flow.spec.input_params() {
+        let schema = Value::Object(input.shape.schema());
+        properties.insert(input.name.clone(), schema);
+        if input.required {
+            required.push(input.name);
         }
     }
     let mut schema = json!({"type": "object", "properties": properties});
@@ -79,13 +70,4 @@ fn of_flow(generic: &Operation, flow: &Flow) -> Operation {
         body.insert("required".to_owned(), json!(true));
     }
     operation
-}
-
-/// The type that either dialect gives an input.
-fn type_of<'f>(flow: &'f Flow, input: &str) -> Option<&'f str> {
-    let variables = flow.source.get("variables").and_then(Value::as_array);
-    let mut variables = variables.into_iter().flatten();
-    let variable = variables.find(|one| one["name"] == *input);
-    let declared = variable.or_else(|| flow.source.get("inputs")?.get(input));
-    declared?.get("type")?.as_str()
 }

@@ -68,7 +68,7 @@ pub(crate) struct Run {
     /// How many runs led here.
     pub(crate) depth: i64,
     /// Request id of all that it does.
-    pub(crate) trail: String,
+    pub(crate) correlation_id: String,
     pub(crate) attempt: i64,
     pub(crate) fence: i64,
     /// Drivers since the last step that ended.
@@ -132,7 +132,7 @@ fn read(row: &Row<'_>) -> Result<Run, DbError> {
         context: owned(12)?,
         warnings: owned(13)?,
         depth: row.req_int(14)?,
-        trail: owned(15)?,
+        correlation_id: owned(15)?,
         attempt: row.req_int(16)?,
         fence: row.req_int(17)?,
         claims: row.req_int(18)?,
@@ -178,7 +178,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewRun) -> Result<bool, DbError> {
     .bind(&run.context)
     .bind(&run.warnings)
     .bind(run.depth)
-    .bind(&run.trail)
+    .bind(&run.correlation_id)
     .bind(run.attempt)
     .bind(run.fence)
     .bind(run.claims)
@@ -265,10 +265,10 @@ pub(crate) async fn definition(db: &Db, hash: &str) -> Result<Option<String>, Db
         .await
 }
 
-/// Depth of the run whose trail that is.
-pub(crate) async fn depth_of(db: &Db, trail: &str) -> Result<Option<i64>, DbError> {
+/// Depth of the run that did that: its request id tells.
+pub(crate) async fn depth_of(db: &Db, correlation_id: &str) -> Result<Option<i64>, DbError> {
     let statement = Statement::new("SELECT depth FROM flow_run WHERE trail = $1");
-    db.query_opt(statement.bind(trail), |row| row.req_int(0))
+    db.query_opt(statement.bind(correlation_id), |row| row.req_int(0))
         .await
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use data_svc::engine::seed;
+use data_svc::seeds;
 use metadata::Severity;
 
 use super::people;
@@ -70,11 +70,11 @@ pub async fn run(dev: Dev) -> anyhow::Result<()> {
         environment: std::env::vars().collect(),
     };
     let mut mesh = Mesh::start(&options).await?;
-    let installation = mesh.engine.catalog.install(&apps.packages).await?;
+    let installation = mesh.rooms.catalog.install(&apps.packages).await?;
     for diagnostic in &installation.diagnostics {
         tracing::debug!("{diagnostic}");
     }
-    let seeded = seed::load(&mesh.engine, &installation.seeds).await?;
+    let seeded = seeds::load(&mesh.rooms, &installation.seeds).await?;
     for warning in &seeded.warnings {
         tracing::warn!("{warning}");
     }
@@ -109,7 +109,7 @@ async fn demo_people(mesh: &Mesh, apps: &Apps, out: &mut impl Write) -> anyhow::
         let live = io::stdout().is_terminal();
         let mut shown = 0;
         let began = Instant::now();
-        let loaded = seed::load_data_set(&mesh.engine, DATA_SET, records, |count| {
+        let loaded = seeds::load_data_set(&mesh.rooms, DATA_SET, records, |count| {
             if live && count >= shown + 1000 {
                 shown = count;
                 // Progress that cannot be shown is no reason to stop loading.
@@ -141,7 +141,7 @@ fn welcome(
     (errors, warnings): (usize, usize),
     began: Instant,
 ) -> anyhow::Result<()> {
-    let registry = mesh.engine.catalog.current();
+    let registry = mesh.rooms.catalog.current();
     for package in &apps.packages {
         let objects: Vec<&str> = package
             .objects

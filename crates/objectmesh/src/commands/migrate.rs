@@ -4,8 +4,9 @@ use std::{io::Write, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use data_svc::engine::seed;
+use data_svc::{Rooms, seeds};
 use mesh::db::Db;
+use script::LazyPool;
 
 use crate::apps;
 
@@ -33,11 +34,11 @@ pub async fn run(migrate: &Migrate, out: &mut impl Write) -> anyhow::Result<()> 
     let db = Db::open(&file.data.db.to_db_config())
         .await
         .context("the database of data-svc")?;
-    let engine = data_svc::open_engine(db).await?;
+    let rooms = Rooms::open(db, LazyPool::new("", 1)).await?;
     if !migrate.apps.is_empty() {
         let loaded = apps::load(&migrate.apps)?;
-        let installation = engine.catalog.install(&loaded.packages).await?;
-        let seeded = seed::load(&engine, &installation.seeds).await?;
+        let installation = rooms.catalog.install(&loaded.packages).await?;
+        let seeded = seeds::load(&rooms, &installation.seeds).await?;
         for line in installation
             .diagnostics
             .iter()
@@ -57,8 +58,8 @@ pub async fn run(migrate: &Migrate, out: &mut impl Write) -> anyhow::Result<()> 
     writeln!(
         out,
         "registry revision {}",
-        engine.catalog.current().revision
+        rooms.catalog.current().revision
     )?;
-    engine.db.close().await;
+    rooms.db.close().await;
     Ok(())
 }

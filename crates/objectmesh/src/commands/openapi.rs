@@ -4,12 +4,13 @@
 use std::{io::Write, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use data_svc::{domain::policy::Principal, engine::Work, registry::packages};
-use gateway::openapi::{Document, Settings};
-use mesh::{
-    identity::{ADMIN_PERMISSION_SET, Identity, Kind},
-    registry::{Item, Snapshot},
+use data_svc::{
+    kernel::{Work, access::Principal},
+    metadata::catalog,
 };
+use gateway::openapi::{Document, Settings};
+use mesh::identity::{ADMIN_PERMISSION_SET, Identity, Kind};
+use metadata::{Item, ItemType};
 
 use crate::apps;
 
@@ -30,27 +31,25 @@ pub struct OpenApi {
 /// When there is nothing to read at a path, or it cannot be printed.
 pub fn run(openapi: &OpenApi, out: &mut impl Write) -> anyhow::Result<()> {
     let apps = apps::load(&openapi.apps)?;
-    let registry = packages::registry(apps.packages)?;
+    let registry = catalog::registry(apps.packages)?;
     let admin = Identity {
         permission_sets: vec![ADMIN_PERMISSION_SET.to_owned()],
         ..Identity::nobody(Kind::User)
     };
-    let items = registry.all_items().map(|(item_type, item)| {
-        let item = Item {
-            name: item.name.clone(),
-            package_id: item.package_id.clone(),
-            value: item.value.clone(),
-            hash: item.hash.clone(),
-        };
-        (item_type.to_owned(), item)
+    let items = registry.all_items().filter_map(|(item_type, item)| {
+        let item_type = ItemType::from_str_loose(item_type)?;
+        let value = item.value.clone();
+        Some(Arc::new(Item::parsed(
+            item_type, &item.name, value, &item.hash,
+        )))
     });
-    let snapshot = Snapshot::new(registry.revision, items);
+    let items: Vec<Arc<Item>> = items.collect();
     let principal = Principal::User(Arc::new(admin.clone()));
     let work = Work::outside(Arc::new(registry), principal);
     let fragments = vec![
         auth_svc::openapi::contract()?.fragment(&admin),
         data_svc::openapi::fragment(&data_svc::openapi::contract()?, &work, &admin),
-        flow_svc::openapi::fragment_of(&flow_svc::openapi::contract()?, &admin, snapshot),
+        flow_svc::openapi::fragment_of(&flow_svc::openapi::contract()?, &admin, items),
         ai_svc::openapi::contract()?.fragment(&admin),
     ];
     let settings = Settings {

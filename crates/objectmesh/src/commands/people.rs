@@ -66,7 +66,7 @@ pub async fn ensure(mesh: &Mesh) -> anyhow::Result<Vec<String>> {
         }
         let id = ids.last().cloned().unwrap_or_default();
         // The sets are the example's: another app may not have them.
-        let registry = mesh.engine.catalog.current();
+        let registry = mesh.rooms.catalog.current();
         let permission_set = user
             .permission_set
             .filter(|name| registry.permission_set(name).is_some());
@@ -80,7 +80,7 @@ pub async fn ensure(mesh: &Mesh) -> anyhow::Result<Vec<String>> {
             }
         }
     }
-    data_svc::engine::seed::add_members(&mesh.engine, &ids).await?;
+    data_svc::organization::add_members(&mesh.rooms.kernel, &ids).await?;
     Ok(ids)
 }
 

@@ -179,7 +179,7 @@ async fn killed_between_claim_and_execution() {
     // Both calls of the model left their traces, and what was done its events.
     let traced = "SELECT count(*) FROM ai.ai_traces WHERE status = 'ok' AND total_tokens > 0";
     until(&database, traced, "2").await;
-    let noted = "SELECT string_agg(action, ',' ORDER BY action) FROM ai.ai_audit_events";
+    let noted = "SELECT string_agg(action, ',' ORDER BY action) FROM ai.om_audit_log";
     let events = "ai.chat.message,ai.pending_action.queued,ai.tool.call";
     until(&database, noted, events).await;
     // Carrying it out begins with a token of auth-svc, which is frozen: the claim is made, and nothing

@@ -313,9 +313,9 @@ async fn one_process(size: Size, environment: &[(&str, &str)]) -> (Addresses, Ru
     };
     let mesh = Mesh::start(&options).await.expect("the mesh starts");
     let loaded = apps::load(&[app()]).expect("the app loads");
-    let installation = mesh.engine.catalog.install(&loaded.packages).await;
+    let installation = mesh.rooms.catalog.install(&loaded.packages).await;
     let installation = installation.expect("the app installs");
-    let seeded = data_svc::engine::seed::load(&mesh.engine, &installation.seeds).await;
+    let seeded = data_svc::seeds::load(&mesh.rooms, &installation.seeds).await;
     seeded.expect("the seeds load");
     let url = |address| vec![format!("http://{address}")];
     let at = Addresses {

@@ -1,0 +1,129 @@
+//! What a set of permission sets grants on an object: the part of a decision that does not depend
+//! on who asks, and is therefore remembered (spec/security.md §4–5).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mesh::identity::{ADMIN_PERMISSION_SET, Identity};
+use metadata::{FieldType, ObjectPermission, PermissionSet};
+
+use crate::kernel::model::{
+    field_set::FieldSet, registry::Registry, rights::Rights, schema::Schema,
+};
+
+/// The rights of an identity on an object.
+pub(super) fn of(registry: &Registry, identity: &Identity, schema: &Schema) -> Arc<Rights> {
+    let merged = |sets: &[&PermissionSet]| merge(sets, schema, &identity.positions);
+    registry.rights(identity, schema.name(), merged)
+}
+
+/// Merges what the sets grant on an object. Bits are OR-ed; a named entry beats `*` within one set.
+pub(super) fn merge(sets: &[&PermissionSet], schema: &Schema, positions: &[String]) -> Rights {
+    let mut merged = ObjectPermission::default();
+    for set in sets {
+        let Some(entry) = set.object(schema.name()) else {
+            continue;
+        };
+        merged.allow_create |= entry.allow_create;
+        merged.allow_read |= entry.allow_read;
+        merged.allow_edit |= entry.allow_edit;
+        merged.allow_delete |= entry.allow_delete;
+        merged.allow_transfer |= entry.allow_transfer;
+        merged.view_all_records |= entry.view_all_records;
+        merged.modify_all_records |= entry.modify_all_records;
+    }
+    let modify_all = merged.modify_all_records;
+    let view_all = merged.view_all_records || modify_all;
+    let (readable, editable) = fields(sets, schema);
+    Rights {
+        create: merged.allow_create,
+        read: merged.allow_read || view_all,
+        edit: merged.allow_edit || modify_all,
+        delete: merged.allow_delete || modify_all,
+        transfer: merged.allow_transfer || modify_all,
+        view_all,
+        modify_all,
+        readable,
+        editable,
+        policies: sets
+            .iter()
+            .flat_map(|set| &set.row_level_security)
+            .filter(|policy| {
+                policy.enabled && (policy.object == "*" || policy.object == schema.name())
+            })
+            .filter(|policy| {
+                policy.positions.is_empty()
+                    || policy.positions.iter().any(|name| positions.contains(name))
+            })
+            .cloned()
+            .collect(),
+    }
+}
+
+/// Fields without an entry in any set are open (or closed, when the object says so); entries of
+/// several sets merge most permissively.
+fn fields(sets: &[&PermissionSet], schema: &Schema) -> (FieldSet, FieldSet) {
+    let hidden = |readable: bool| -> Vec<String> {
+        let never = schema.object.fields.values().filter(|field| {
+            field.internal || matches!(field.field_type, FieldType::Password | FieldType::Secret)
+        });
+        never
+            .filter(|_| readable)
+            .map(|field| field.name.clone())
+            .collect()
+    };
+    let admin = sets.iter().any(|set| set.name == ADMIN_PERMISSION_SET);
+    let mut entries: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+    if !admin {
+        for (field, entry) in sets
+            .iter()
+            .filter_map(|set| set.fields.get(schema.name()))
+            .flatten()
+        {
+            let merged = entries.entry(field).or_default();
+            merged.0 |= entry.readable;
+            merged.1 |= entry.editable;
+        }
+    }
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names.dedup();
+        names
+    };
+    if schema.object.field_default_deny && !admin {
+        let only = |pick: fn(&(bool, bool)) -> bool| {
+            let mut names: Vec<String> = entries
+                .iter()
+                .filter(|(_, rights)| pick(rights))
+                .map(|(name, _)| (*name).to_owned())
+                .collect();
+            names.extend(
+                schema
+                    .object
+                    .fields
+                    .values()
+                    .filter(|field| field.system)
+                    .map(|field| field.name.clone()),
+            );
+            FieldSet::Only(sorted(names))
+        };
+        return (only(|rights| rights.0), only(|rights| rights.1));
+    }
+    let all_but = |readable: bool, pick: fn(&(bool, bool)) -> bool| {
+        let mut names = hidden(readable);
+        names.extend(
+            entries
+                .iter()
+                .filter(|(_, rights)| !pick(rights))
+                .map(|(name, _)| (*name).to_owned()),
+        );
+        if names.is_empty() {
+            FieldSet::All
+        } else {
+            FieldSet::AllBut(sorted(names))
+        }
+    };
+    (
+        all_but(true, |rights| rights.0),
+        all_but(false, |rights| rights.1),
+    )
+}

@@ -1,0 +1,232 @@
+//! An object as the engine sees it: its declaration, and where each field is stored.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use indexmap::IndexMap;
+use metadata::{Field, FieldType, Object};
+
+use super::{cell::Cell, formula::Formula, summary::Feed};
+
+/// An object that can be read and written.
+#[derive(Debug)]
+pub struct Schema {
+    /// The declaration, system fields included.
+    pub object: Object,
+    /// The stored fields, in the order of the declaration; `id` is always first.
+    pub columns: Vec<Arc<Column>>,
+    /// The fields computed on read, by name.
+    pub formulas: IndexMap<String, Arc<Formula>>,
+    by_field: HashMap<String, usize>,
+    /// Set once all objects are known.
+    feeds: OnceLock<Vec<Feed>>,
+}
+
+/// A stored field.
+#[derive(Debug)]
+pub struct Column {
+    /// The field's declaration.
+    pub field: Field,
+    /// Name of the column.
+    pub name: String,
+    /// How its values are stored.
+    pub storage: Storage,
+}
+
+/// How the values of a column are stored (spec/field-types.md §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// UTF-8 text, compared by bytes.
+    Text,
+    /// 64-bit integer.
+    Integer,
+    /// IEEE 754 double.
+    Double,
+    /// Exact decimal with that many digits after the point: NUMERIC, or a scaled integer on SQLite.
+    Decimal(u32),
+    /// True or false.
+    Boolean,
+    /// A day without zone.
+    Date,
+    /// A time of day without zone.
+    Time,
+    /// A moment in UTC, to the millisecond.
+    DateTime,
+    /// JSON: structured and multi-value fields.
+    Json,
+}
+
+impl Schema {
+    /// The schema of an object whose system fields are injected already, with its formulas compiled.
+    #[must_use]
+    pub fn new(object: Object, formulas: IndexMap<String, Arc<Formula>>) -> Self {
+        let mut columns: Vec<Arc<Column>> = object
+            .fields
+            .values()
+            .filter_map(|field| {
+                Some(Arc::new(Column {
+                    name: field.column.clone(),
+                    storage: storage(field)?,
+                    field: field.clone(),
+                }))
+            })
+            .collect();
+        columns.sort_by_key(|column| column.field.name != "id");
+        let by_field = columns
+            .iter()
+            .enumerate()
+            .map(|(index, column)| (column.field.name.clone(), index))
+            .collect();
+        Self {
+            formulas,
+            object,
+            columns,
+            by_field,
+            feeds: OnceLock::new(),
+        }
+    }
+
+    /// Name of the object, and of its table.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.object.name
+    }
+
+    /// The stored field of that name.
+    #[must_use]
+    pub fn column(&self, field: &str) -> Option<&Arc<Column>> {
+        self.by_field.get(field).map(|index| &self.columns[*index])
+    }
+
+    /// Position of a stored field in [`Schema::columns`].
+    #[must_use]
+    pub fn position(&self, field: &str) -> Option<usize> {
+        self.by_field.get(field).copied()
+    }
+
+    /// The declared field of that name, stored or not.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.object.fields.get(name)
+    }
+
+    /// The summaries of other records that this object's records feed.
+    #[must_use]
+    pub fn feeds(&self) -> &[Feed] {
+        self.feeds.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// States, once, which summaries the records feed.
+    pub(in crate::kernel) fn feed(&self, feeds: Vec<Feed>) {
+        self.feeds.get_or_init(|| feeds);
+    }
+
+    /// The version among the cells of a record; 0 when it has none.
+    #[must_use]
+    pub fn version_of(&self, cells: &[Cell]) -> i64 {
+        match self.position("version").map(|position| &cells[position]) {
+            Some(Cell::Integer(version)) => *version,
+            _ => 0,
+        }
+    }
+
+    /// The text of a field of a record, where it holds one.
+    #[must_use]
+    pub fn text_of<'c>(&self, cells: &'c [Cell], field: &str) -> Option<&'c str> {
+        cells[self.position(field)?].as_text()
+    }
+
+    /// Sets a field of a record, where the object stores it.
+    pub(in crate::kernel) fn put(&self, cells: &mut [Cell], field: &str, cell: Cell) {
+        if let Some(position) = self.position(field) {
+            cells[position] = cell;
+        }
+    }
+
+    /// Whether records carry a version.
+    #[must_use]
+    pub fn is_versioned(&self) -> bool {
+        self.by_field.contains_key("version")
+    }
+}
+
+/// Where a field's values are stored; `None` for those computed on read.
+fn storage(field: &Field) -> Option<Storage> {
+    if field.is_multi_value() {
+        return Some(Storage::Json);
+    }
+    Some(match field.field_type {
+        FieldType::Formula => return None,
+        FieldType::Number | FieldType::Slider | FieldType::Progress | FieldType::Rating
+            if field.scale == Some(0) =>
+        {
+            Storage::Integer
+        }
+        FieldType::Number
+        | FieldType::Percent
+        | FieldType::Rating
+        | FieldType::Slider
+        | FieldType::Progress => Storage::Double,
+        FieldType::Currency => Storage::Decimal(currency_scale(field)),
+        FieldType::Summary => Storage::Double,
+        FieldType::Boolean | FieldType::Toggle => Storage::Boolean,
+        FieldType::Date => Storage::Date,
+        FieldType::Datetime => Storage::DateTime,
+        FieldType::Time => Storage::Time,
+        FieldType::Json
+        | FieldType::Composite
+        | FieldType::Repeater
+        | FieldType::Record
+        | FieldType::Location
+        | FieldType::Address
+        | FieldType::Vector
+        | FieldType::Richtext
+        | FieldType::Multiselect
+        | FieldType::Checkboxes
+        | FieldType::Tags => Storage::Json,
+        FieldType::Image
+        | FieldType::File
+        | FieldType::Avatar
+        | FieldType::Video
+        | FieldType::Audio
+        | FieldType::Signature => Storage::Json,
+        FieldType::Text
+        | FieldType::Textarea
+        | FieldType::Markdown
+        | FieldType::Code
+        | FieldType::Html
+        | FieldType::Email
+        | FieldType::Url
+        | FieldType::Phone
+        | FieldType::Password
+        | FieldType::Secret
+        | FieldType::Select
+        | FieldType::Radio
+        | FieldType::Lookup
+        | FieldType::MasterDetail
+        | FieldType::Tree
+        | FieldType::User
+        | FieldType::Autonumber
+        | FieldType::Color
+        | FieldType::Qrcode => Storage::Text,
+    })
+}
+
+/// Digits after the point of a currency: `currencyConfig.precision`, else `scale`, else 2.
+fn currency_scale(field: &Field) -> u32 {
+    field
+        .currency
+        .as_ref()
+        .and_then(|currency| currency.precision)
+        .or(field.scale)
+        .unwrap_or(2)
+        .min(8)
+}
+
+impl PartialEq for Column {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.field.name == other.field.name
+    }
+}

@@ -1,0 +1,186 @@
+//! Answers what the script of a hook asks: records, as its writer.
+//!
+//! Invariant: what it writes is made ready here and applied in the transaction of the record that the
+//! hook runs for.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use mesh::{Error, Result, error::Reason};
+use metadata::ApiMethod;
+use script::{Call, Host, HostError};
+use serde_json::{Value, json};
+
+use super::{
+    answer::answer, apply::Effect, body::Body, create, delete::prepare_deletion, hooks::Invocation,
+    update::prepare_change,
+};
+use crate::kernel::{
+    Kernel, Work,
+    model::rights::Operation,
+    query::{self, Page},
+};
+
+/// How deep hooks may write what has hooks itself.
+const DEPTH_MAX: u8 = 10;
+
+/// Answers a hook's calls, as its writer. What it writes is kept for the transaction.
+pub(super) struct HookHost<'h> {
+    kernel: &'h Kernel,
+    /// The writer, one level deeper, with the records that the transaction will have made.
+    work: Mutex<Work>,
+    effects: Mutex<Vec<Effect>>,
+    refused: Mutex<HashMap<u32, Error>>,
+    calls: Mutex<u32>,
+}
+
+impl<'h> HookHost<'h> {
+    pub(super) fn new(
+        kernel: &'h Kernel,
+        work: &Work,
+        invocation: &Invocation<'_>,
+    ) -> Result<Self> {
+        if work.depth >= DEPTH_MAX {
+            return Err(Error::validation(
+                "HOOK_DEPTH",
+                format!("Hooks write what has hooks more than {DEPTH_MAX} levels deep"),
+            ));
+        }
+        let work = work.nested(invocation.schema.name(), invocation.id);
+        Ok(Self {
+            kernel,
+            work: Mutex::new(work),
+            effects: Mutex::default(),
+            refused: Mutex::default(),
+            calls: Mutex::default(),
+        })
+    }
+
+    pub(super) fn into_effects(self) -> Vec<Effect> {
+        self.effects
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error behind a call that was refused.
+    pub(super) fn refused(&self, call: u32) -> Option<Error> {
+        lock(&self.refused).remove(&call)
+    }
+
+    /// A future of a named type: writes lead to hooks, and hooks to writes.
+    fn answer(&self, call: Call) -> BoxFuture<'_, Result<Value>> {
+        let work = lock(&self.work).clone();
+        async move {
+            match call {
+                Call::Find { object, query } => self.find(&work, &object, &query).await,
+                Call::FindOne {
+                    object,
+                    id: Some(id),
+                    ..
+                } => match query::get(self.kernel, &work, &object, &id, "", "").await {
+                    Ok(record) => parse(&record.json),
+                    Err(error) if error.reason() == Reason::NotFound => Ok(Value::Null),
+                    Err(error) => Err(error),
+                },
+                Call::FindOne { object, query, .. } => {
+                    let mut query = query;
+                    query["limit"] = json!(1);
+                    let mut found = self.find(&work, &object, &query).await?;
+                    Ok(found.get_mut(0).map_or(Value::Null, Value::take))
+                }
+                Call::Count { object, filter } => {
+                    let query = json!({"where": filter, "limit": 0});
+                    let page = self.page(&work, &object, &query).await?;
+                    Ok(json!(page.total))
+                }
+                Call::Aggregate { object, query } => self.find(&work, &object, &query).await,
+                Call::Insert { object, data } => self.insert(&work, &object, &data).await,
+                Call::Update { object, id, data } => self.update(&work, &object, &id, &data).await,
+                Call::Upsert { object, data } => {
+                    let id = data.get("id").and_then(Value::as_str).map(str::to_owned);
+                    let found = match &id {
+                        None => None,
+                        Some(id) => {
+                            match query::get(self.kernel, &work, &object, id, "id", "").await {
+                                Ok(_) => Some(id),
+                                Err(error) if error.reason() == Reason::NotFound => None,
+                                // What cannot be told to be absent is not inserted.
+                                Err(error) => return Err(error),
+                            }
+                        }
+                    };
+                    match found {
+                        Some(id) => self.update(&work, &object, id, &data).await,
+                        None => self.insert(&work, &object, &data).await,
+                    }
+                }
+                Call::Delete { object, id } => {
+                    let effect = prepare_deletion(self.kernel, &work, &object, &id).await?;
+                    lock(&self.effects).push(effect);
+                    Ok(json!(true))
+                }
+            }
+        }
+        .boxed()
+    }
+
+    async fn page(&self, work: &Work, object: &str, query: &Value) -> Result<Page> {
+        let query = query::from_body(object, query.to_string().as_bytes())?;
+        query::answer(self.kernel, work, object, query).await
+    }
+
+    async fn find(&self, work: &Work, object: &str, query: &Value) -> Result<Value> {
+        let page = self.page(work, object, query).await?;
+        page.items.iter().map(|item| parse(&item.json)).collect()
+    }
+
+    async fn insert(&self, work: &Work, object: &str, data: &Value) -> Result<Value> {
+        let grant = work.open(object, ApiMethod::Create, Operation::Create)?;
+        let body = Body::parse(data.to_string().as_bytes())?;
+        let row = create::prepare(self.kernel, work, &grant, body).await?;
+        let shown = answer(self.kernel, work, &row.schema, &row.cells).await?;
+        lock(&self.work)
+            .making
+            .push((object.to_owned(), row.id.clone()));
+        lock(&self.effects).push(Effect::Create(Box::new(row)));
+        parse(&shown.json)
+    }
+
+    async fn update(&self, work: &Work, object: &str, id: &str, data: &Value) -> Result<Value> {
+        let (job, effects) = prepare_change(self.kernel, work, object, id, data).await?;
+        let shown = answer(self.kernel, work, &job.schema, &job.after).await?;
+        lock(&self.effects).push(Effect::Update(Box::new(job), effects));
+        parse(&shown.json)
+    }
+}
+
+impl Host for HookHost<'_> {
+    async fn call(&self, call: Call) -> Result<Value, HostError> {
+        let number = {
+            let mut calls = lock(&self.calls);
+            *calls += 1;
+            *calls - 1
+        };
+        match self.answer(call).await {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                let mut told = HostError::new(error.reason().rest_code(), error.message());
+                let fields = error.field_violations();
+                told.fields = (!fields.is_empty()).then(|| json!(fields));
+                lock(&self.refused).insert(number, error);
+                Err(told)
+            }
+        }
+    }
+}
+
+fn parse(json: &[u8]) -> Result<Value> {
+    serde_json::from_slice(json).map_err(Error::internal)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

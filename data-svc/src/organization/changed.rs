@@ -1,0 +1,101 @@
+//! Whose rights, as identity tokens state them, a revision of the metadata changed.
+
+use std::collections::BTreeSet;
+
+use mesh::Result;
+use serde_json::json;
+
+use super::{
+    principal::{fallback_set, first},
+    work,
+};
+use crate::{
+    kernel::{Kernel, Work, query::select},
+    metadata::catalog::{Catalog, FALLBACK},
+};
+
+/// Most users that are named.
+const USERS_MAX: usize = 500;
+/// Most assignments that are looked through.
+const ROWS_MAX: u64 = 10_000;
+
+/// What was changed since a revision.
+pub(super) struct Changed {
+    /// The revision that is served here.
+    pub(super) revision: u64,
+    pub(super) who: Who,
+}
+
+/// Whose rights may be others.
+pub(super) enum Who {
+    /// Anybody's: too many to name, or it cannot be told.
+    Everybody,
+    /// These users'.
+    Users(BTreeSet<String>),
+}
+
+/// Whose rights may be others since a revision: the holders of permission sets that came, went or state
+/// other system permissions, and those without assignments where that is so of what they fall back to.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn since(
+    kernel: &Kernel,
+    catalog: &Catalog,
+    fallback: Option<&str>,
+    after: u64,
+) -> Result<Changed> {
+    let work = work(kernel);
+    let revision = work.registry.revision;
+    let who = match catalog.changed_sets(after, revision).await? {
+        None => Who::Everybody,
+        Some(sets) if sets.is_empty() => Who::Users(BTreeSet::new()),
+        Some(sets) => holders(kernel, &work, fallback, &sets).await?,
+    };
+    Ok(Changed { revision, who })
+}
+
+async fn holders(
+    kernel: &Kernel,
+    work: &Work,
+    fallback: Option<&str>,
+    sets: &BTreeSet<String>,
+) -> Result<Who> {
+    let named: Vec<&String> = sets.iter().filter(|name| *name != FALLBACK).collect();
+    let of_sets = json!({"permission_set": {"$in": named}});
+    let held = |object: &'static str, filter, field: &'static str| async move {
+        let found = select(kernel, work, object, &filter, &[field], ROWS_MAX + 1).await?;
+        let is_all = found.len() as u64 <= ROWS_MAX;
+        let names = found.into_iter().filter_map(first);
+        Ok::<_, mesh::Error>(is_all.then(|| names.collect::<BTreeSet<String>>()))
+    };
+    let direct = held("sys_user_permission_set", of_sets.clone(), "user_id").await?;
+    let positions = held("sys_position_permission_set", of_sets, "position").await?;
+    let (Some(mut users), Some(positions)) = (direct, positions) else {
+        return Ok(Who::Everybody);
+    };
+    if !positions.is_empty() {
+        let of_positions = json!({"position": {"$in": positions}});
+        let Some(holders) = held("sys_user_position", of_positions, "user_id").await? else {
+            return Ok(Who::Everybody);
+        };
+        users.extend(holders);
+    }
+    let falls_back = fallback_set(work, fallback).is_none_or(|set| sets.contains(set));
+    if falls_back || sets.contains(FALLBACK) {
+        // Who was given anything does not fall back: the sets of their positions count as well, but
+        // to name too many does no harm.
+        let Some(assigned) = held("sys_user_permission_set", json!({}), "user_id").await? else {
+            return Ok(Who::Everybody);
+        };
+        let others = json!({"id": {"$nin": assigned}});
+        let Some(others) = held("sys_user", others, "id").await? else {
+            return Ok(Who::Everybody);
+        };
+        users.extend(others);
+    }
+    Ok(match users.len() > USERS_MAX {
+        true => Who::Everybody,
+        false => Who::Users(users),
+    })
+}

@@ -1,0 +1,218 @@
+//! Starts the flows that a change of a record triggers.
+//!
+//! One process follows the changes, under a lease. Which run made a change is told by its request
+//! id: all that a run does carries the run's own.
+
+use std::{sync::Arc, time::Duration};
+
+use data_client::changes::{self, Change, Follower, Following, Objects, Operation, Told};
+use mesh::{
+    Result, clock,
+    db::{
+        Dialect,
+        lease::{Held, Lease},
+    },
+    delegation::Beginning,
+};
+use metadata::automation::flow::{ChangeKind, RunAs, Trigger};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::start::{DEPTH_MAX, New, new_run};
+use crate::{
+    app::App,
+    catalog::{Catalog, Flow},
+    store::{self, NewRun},
+};
+
+/// The consumer, and the lease under which it follows.
+const NAME: &str = "flow triggers";
+/// The process that follows is replaced when it is silent for so long.
+const TERM: Duration = Duration::from_secs(2);
+/// The same on SQLite, where no other process is there to replace it.
+const TERM_ALONE: Duration = Duration::from_secs(60);
+/// How often it is looked whether other objects are to be followed.
+const LOOK: Duration = Duration::from_millis(200);
+/// Pause after a failure.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Starts the task; it ends with the node.
+pub(super) fn spawn(app: &Arc<App>) {
+    let (weak, stop) = (Arc::downgrade(app), app.tasks.stop_token());
+    let db = app.db.clone();
+    app.tasks.spawn(async move {
+        let is_alone = db.dialect() == Dialect::Sqlite;
+        if is_alone && let Err(error) = store::free(&db, NAME).await {
+            tracing::debug!(%error, "the last lease of the triggers has to run out");
+        }
+        let term = if is_alone { TERM_ALONE } else { TERM };
+        let lease = Lease::new(db, NAME, term);
+        lease
+            .keep(&stop, |held| {
+                let weak = weak.clone();
+                async move {
+                    let Some(app) = weak.upgrade() else {
+                        return sleep(LOOK).await;
+                    };
+                    if let Err(error) = follow(&app, &held).await {
+                        tracing::debug!(%error, "changes of records cannot be followed now");
+                        sleep(PAUSE).await;
+                    }
+                }
+            })
+            .await;
+    });
+}
+
+/// Follows the changes until the stream ends, or other objects are to be followed.
+async fn follow(app: &App, held: &Held) -> Result<()> {
+    let objects = app.catalog.current()?.triggering();
+    let following = Following {
+        // What was written before there were flows starts none.
+        after: store::followed(&app.db, NAME).await?,
+        objects: Objects::Only(objects.clone()),
+    };
+    let mut follower = Follower::open(&app.data, &app.own, following).await?;
+    loop {
+        let look_at = Instant::now() + LOOK;
+        let event = match timeout_at(look_at, follower.next()).await {
+            Ok(event) => Some(event?),
+            Err(_) => None,
+        };
+        let catalog = app.catalog.current()?;
+        if catalog.triggering() != objects {
+            return Ok(());
+        }
+        match event {
+            None => {}
+            Some(changes::Event::Told(told)) => take_in(app, held, &catalog, told).await?,
+            Some(changes::Event::Gone { position }) => {
+                tracing::warn!(
+                    position,
+                    "changes were missed; flows that they trigger did not start"
+                );
+                return Ok(store::jump(&app.db, held, NAME, position).await?);
+            }
+            Some(changes::Event::Ended) => return Ok(()),
+        }
+    }
+}
+
+async fn take_in(app: &App, held: &Held, catalog: &Catalog, told: Told) -> Result<()> {
+    let mut runs = Vec::new();
+    for change in &told.changes {
+        runs.extend(started(app, catalog, change).await?);
+    }
+    let is_any = !runs.is_empty();
+    if store::follow_on(&app.db, held, NAME, told.position, runs).await? && is_any {
+        app.slots.wake.notify_one();
+    }
+    Ok(())
+}
+
+/// The runs that a change starts.
+async fn started(app: &App, catalog: &Catalog, change: &Change) -> Result<Vec<NewRun>> {
+    let kind = match change.operation {
+        Operation::Create => ChangeKind::Create,
+        Operation::Update => ChangeKind::Update,
+        Operation::Delete => ChangeKind::Delete,
+        Operation::Unknown => return Ok(Vec::new()),
+    };
+    let mut runs = Vec::new();
+    let mut read = None;
+    let mut known_depth = None;
+    for flow in catalog.flows() {
+        let triggers = flow
+            .triggers
+            .iter()
+            .filter(|_| flow.spec.disabled.is_none());
+        let mut triggers =
+            triggers.filter(|one| one.object == change.object && one.events.contains(&kind));
+        let (record, previous) = match &mut read {
+            Some(read) => read,
+            None => match records(change) {
+                Ok(records) => read.insert(records),
+                Err(error) => {
+                    let (object, record_id) = (&*change.object, &*change.record_id);
+                    tracing::error!(%error, object, record_id, "a change starts no flows: it is no JSON");
+                    return Ok(Vec::new());
+                }
+            },
+        };
+        if !triggers.any(|trigger| holds(flow, trigger, change, record, previous)) {
+            continue;
+        }
+        // The platform's own writes have no user that a flow could run as.
+        let user_id = change.user_id.as_deref();
+        if user_id.is_none() && flow.spec.run_as == RunAs::User {
+            continue;
+        }
+        // The same for every flow that the change starts.
+        let depth = match known_depth {
+            Some(depth) => depth,
+            None => {
+                let outer = store::depth_of(&app.db, &change.request_id).await?;
+                *known_depth.insert(outer.map_or(0, |depth| depth + 1))
+            }
+        };
+        if depth > DEPTH_MAX {
+            tracing::warn!(
+                flow = flow.name(),
+                object = change.object,
+                record.id = change.record_id,
+                "flows trigger flows more than {DEPTH_MAX} deep; this one does not start"
+            );
+            continue;
+        }
+        let organization = record.get("organization_id").and_then(Value::as_str);
+        let beginning = user_id.map(|id| Beginning::by_itself(id, organization));
+        runs.push(new_run(
+            flow,
+            New {
+                trigger: "record_change",
+                user_id,
+                beginning: beginning.as_ref(),
+                object: Some(&change.object),
+                record_id: Some(&change.record_id),
+                input: Map::new(),
+                context: json!({"record": record, "previous": previous}),
+                warnings: Vec::new(),
+                depth,
+            },
+        )?);
+    }
+    Ok(runs)
+}
+
+/// The record of a change, and what it was before. A record that was deleted is as it last was.
+fn records(change: &Change) -> serde_json::Result<(Value, Value)> {
+    let before = change.before::<Value>()?.unwrap_or_default();
+    let after = change.after::<Value>()?;
+    Ok((after.unwrap_or_else(|| before.clone()), before))
+}
+
+fn holds(
+    flow: &Flow,
+    trigger: &Trigger,
+    change: &Change,
+    record: &Value,
+    previous: &Value,
+) -> bool {
+    let Some(condition) = &trigger.condition else {
+        return true;
+    };
+    let at = clock::from_unix_ms(change.at_ms);
+    let user = json!({"id": change.user_id});
+    let scope = expr::Scope::new(at)
+        .record(record)
+        .previous(previous)
+        .user(&user);
+    flow.holds(condition, &scope).unwrap_or_else(|why| {
+        tracing::warn!(
+            flow = flow.name(),
+            why,
+            "the condition of a trigger cannot be told"
+        );
+        false
+    })
+}
