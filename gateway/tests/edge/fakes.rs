@@ -238,6 +238,13 @@ impl RecordService for Fake {
 
 #[tonic::async_trait]
 impl MetadataService for Fake {
+    async fn list_metadata_names(
+        &self,
+        _request: Request<ListMetadataNamesRequest>,
+    ) -> Result<Response<ListMetadataNamesResponse>, Status> {
+        Ok(Response::new(ListMetadataNamesResponse::default()))
+    }
+
     async fn list_metadata_types(
         &self,
         _request: Request<ListMetadataTypesRequest>,
