@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mesh::Result;
+use proto::data::v1::{ListChangedPrincipalsRequest, ListChangedPrincipalsResponse};
 use serde_json::json;
 
 use super::{
@@ -19,15 +20,8 @@ const USERS_MAX: usize = 500;
 /// Most assignments that are looked through.
 const ROWS_MAX: u64 = 10_000;
 
-/// What was changed since a revision.
-pub(super) struct Changed {
-    /// The revision that is served here.
-    pub(super) revision: u64,
-    pub(super) who: Who,
-}
-
 /// Whose rights may be others.
-pub(super) enum Who {
+enum Who {
     /// Anybody's: too many to name, or it cannot be told.
     Everybody,
     /// These users'.
@@ -36,23 +30,35 @@ pub(super) enum Who {
 
 /// Whose rights may be others since a revision: the holders of permission sets that came, went or state
 /// other system permissions, and those without assignments where that is so of what they fall back to.
+/// `fallback` as in [`resolve`](super::resolve).
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn since(
+pub async fn changed_principals(
     kernel: &Kernel,
     catalog: &Catalog,
     fallback: Option<&str>,
-    after: u64,
-) -> Result<Changed> {
+    message: ListChangedPrincipalsRequest,
+) -> Result<ListChangedPrincipalsResponse> {
     let work = work(kernel);
     let revision = work.registry.revision;
-    let who = match catalog.changed_sets(after, revision).await? {
+    let who = match catalog
+        .changed_sets(message.after_revision, revision)
+        .await?
+    {
         None => Who::Everybody,
         Some(sets) if sets.is_empty() => Who::Users(BTreeSet::new()),
         Some(sets) => holders(kernel, &work, fallback, &sets).await?,
     };
-    Ok(Changed { revision, who })
+    let (everybody, user_ids) = match who {
+        Who::Everybody => (true, Vec::new()),
+        Who::Users(ids) => (false, ids.into_iter().collect()),
+    };
+    Ok(ListChangedPrincipalsResponse {
+        revision,
+        everybody,
+        user_ids,
+    })
 }
 
 async fn holders(

@@ -10,11 +10,7 @@ use proto::data::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{
-    Profile,
-    changed::{self, Who},
-    remove, resolve,
-};
+use super::{Profile, changed_principals, remove, resolve};
 use crate::{kernel::Kernel, metadata::catalog::Catalog};
 
 /// Serves principals to auth-svc.
@@ -75,17 +71,8 @@ impl PrincipalService for Principals {
         request: Request<ListChangedPrincipalsRequest>,
     ) -> Result<Response<ListChangedPrincipalsResponse>, Status> {
         Ctx::of(&request)?.identity()?;
-        let after = request.get_ref().after_revision;
-        let fallback = self.fallback.as_deref();
-        let changed = changed::since(&self.kernel, &self.catalog, fallback, after).await?;
-        let (everybody, user_ids) = match changed.who {
-            Who::Everybody => (true, Vec::new()),
-            Who::Users(ids) => (false, ids.into_iter().collect()),
-        };
-        Ok(Response::new(ListChangedPrincipalsResponse {
-            revision: changed.revision,
-            everybody,
-            user_ids,
-        }))
+        let (fallback, message) = (self.fallback.as_deref(), request.into_inner());
+        let changed = changed_principals(&self.kernel, &self.catalog, fallback, message);
+        Ok(Response::new(changed.await?))
     }
 }

@@ -15,6 +15,7 @@ use crate::kernel::{
     Kernel, Work, access::SystemReason, model::DEFAULT_ORGANIZATION, write::create_all,
 };
 
+pub use changed::changed_principals;
 pub use principal::{Profile, Rights, remove, resolve};
 
 /// Creates the default organisation when it is not there.

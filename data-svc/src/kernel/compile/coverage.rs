@@ -1,7 +1,9 @@
 //! What a package declares that this runtime does not carry out: loaded, served by `/meta`, and
 //! told — never silently dropped.
 
-use metadata::{Diagnostic, Field, FieldType, ItemType, Object, Package, RowLevelPolicy};
+use metadata::{
+    Definition, Diagnostic, Field, FieldType, ItemType, Object, Package, RowLevelPolicy,
+};
 
 use crate::kernel::compile::{hooks, summary::Unkept};
 use crate::kernel::write;
@@ -33,7 +35,10 @@ pub fn check(package: &Package) -> Vec<Diagnostic> {
         }
     }
     for item in package.items_of(ItemType::Hook) {
-        if let Some(why) = hooks::idle_because(&item.value) {
+        let Definition::Hook(hook) = &item.definition else {
+            continue;
+        };
+        if let Some(why) = hooks::idle_because(hook) {
             found.push(warning(
                 format!("hooks.{}", item.name),
                 format!("the hook is not run by this version: {why}"),

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use metadata::{Dialect, Expression};
+use metadata::{
+    Condition, Definition, Hook as Declared,
+    automation::{
+        body::Language,
+        hook::{HookMoment, HookOperation, OnError},
+    },
+};
 use script::{Capabilities, Kind, Limits, Script};
-use serde_json::Value;
 
 use crate::kernel::model::{
     hooks::{Hook, HookEvent, Hooks},
@@ -15,12 +20,15 @@ use crate::kernel::model::{
 pub(super) fn of(items: &[Item]) -> Hooks {
     let mut hooks = Hooks::default();
     for item in items {
-        let Ok(hook) = parse(&item.name, &item.value) else {
+        let Definition::Hook(declared) = &item.definition else {
+            continue;
+        };
+        let Ok(hook) = compile(&item.name, declared) else {
             continue;
         };
         let hook = Arc::new(hook);
-        for object in texts(item.value.get("object")) {
-            for event in events(&item.value) {
+        for object in &declared.objects {
+            for event in declared.events.iter().filter_map(event) {
                 hooks.add(object, event, Arc::clone(&hook));
             }
         }
@@ -28,91 +36,95 @@ pub(super) fn of(items: &[Item]) -> Hooks {
     hooks
 }
 
-/// The events of a hook that are carried out.
-fn events(value: &Value) -> Vec<HookEvent> {
-    let named = texts(value.get("events"));
-    let known = HookEvent::ALL.into_iter();
-    known
-        .filter(|event| named.contains(&event.as_str()))
-        .collect()
+/// The event of one that is carried out.
+fn event(declared: &metadata::automation::hook::HookEvent) -> Option<HookEvent> {
+    Some(match (declared.moment, declared.operation) {
+        (HookMoment::Before, HookOperation::Insert) => HookEvent::BeforeInsert,
+        (HookMoment::After, HookOperation::Insert) => HookEvent::AfterInsert,
+        (HookMoment::Before, HookOperation::Update) => HookEvent::BeforeUpdate,
+        (HookMoment::After, HookOperation::Update) => HookEvent::AfterUpdate,
+        (HookMoment::Before, HookOperation::Delete) => HookEvent::BeforeDelete,
+        (HookMoment::After, HookOperation::Delete) => HookEvent::AfterDelete,
+        (
+            HookMoment::Before | HookMoment::After,
+            HookOperation::Find
+            | HookOperation::FindOne
+            | HookOperation::Count
+            | HookOperation::Aggregate
+            | HookOperation::UpdateMany
+            | HookOperation::DeleteMany,
+        ) => return None,
+    })
 }
 
 /// Why a hook does not run, in words; none when it does.
 #[must_use]
-pub(super) fn idle_because(value: &Value) -> Option<String> {
-    if let Err(why) = parse("", value) {
+pub(super) fn idle_because(declared: &Declared) -> Option<String> {
+    if let Err(why) = compile("", declared) {
         return Some(why.to_owned());
     }
-    let named = texts(value.get("events"));
-    let unknown: Vec<&str> = named
-        .into_iter()
-        .filter(|name| !HookEvent::ALL.iter().any(|event| event.as_str() == *name))
+    let unheard = declared.events.iter().filter(|one| event(one).is_none());
+    let mut names: Vec<String> = unheard
+        .map(|one| {
+            let moment = match one.moment {
+                HookMoment::Before => "before",
+                HookMoment::After => "after",
+            };
+            format!("{moment}{}", one.operation.as_str())
+        })
         .collect();
-    (!unknown.is_empty()).then(|| format!("it is not run on {}", unknown.join(", ")))
+    names.extend(declared.unknown_events.iter().cloned());
+    (!names.is_empty()).then(|| format!("it is not run on {}", names.join(", ")))
 }
 
-fn parse(name: &str, value: &Value) -> Result<Hook, &'static str> {
-    let body = value.get("body").ok_or("it has no body")?;
-    if body.get("language").and_then(Value::as_str).unwrap_or("js") != "js" {
-        return Err("its body is not JavaScript");
+fn compile(name: &str, declared: &Declared) -> Result<Hook, &'static str> {
+    let body = declared.body.as_ref().ok_or("it has no body")?;
+    match body.language {
+        Language::Js => {}
+        Language::Expression | Language::Other(_) => return Err("its body is not JavaScript"),
     }
-    let source = body.get("source").and_then(Value::as_str);
-    let source = source.ok_or("its body has no source")?;
-    let condition = match value.get("condition") {
-        None | Some(Value::Null) => None,
-        Some(condition) => {
-            let condition = Expression::from_value(condition, Dialect::Cel);
-            Some(condition.ok_or("its condition is no expression")?.source)
-        }
+    if !body.has_source() {
+        return Err("its body has no source");
+    }
+    let condition = match &declared.condition {
+        Condition::Always => None,
+        Condition::When(expression) => Some(expression.source.clone()),
+        Condition::Unreadable => return Err("its condition is no expression"),
     };
-    let number = |key: &str| body.get(key).and_then(Value::as_u64);
-    let flag = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or_default();
+    let asked: Vec<&str> = body.capabilities.iter().map(String::as_str).collect();
     Ok(Hook {
         name: name.to_owned(),
-        priority: value.get("priority").and_then(Value::as_i64).unwrap_or(100),
+        priority: declared.priority,
         condition,
-        failure_is_logged: flag("async")
-            || value.get("onError").and_then(Value::as_str) == Some("log"),
+        failure_is_logged: declared.is_async || declared.on_error == OnError::Log,
         script: Script {
             name: name.to_owned(),
             kind: Kind::Hook,
-            source: source.to_owned(),
-            capabilities: Capabilities::declared(&texts(body.get("capabilities")), source),
+            source: body.source.clone(),
+            capabilities: Capabilities::declared(&asked, &body.source),
         },
         limits: Limits::HOOK.asked(
-            number("timeoutMs"),
-            number("memoryMb").and_then(|mb| usize::try_from(mb).ok()),
+            body.timeout_ms,
+            body.memory_mb.and_then(|mb| usize::try_from(mb).ok()),
         ),
     })
 }
 
-/// A text, or the texts of a list.
-fn texts(value: Option<&Value>) -> Vec<&str> {
-    match value {
-        Some(Value::String(text)) => vec![text],
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use metadata::ItemType;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn item(name: &str, value: Value) -> Item {
-        Item {
-            name: name.to_owned(),
-            package_id: "test".to_owned(),
-            value,
-            hash: String::new(),
-        }
+        let (item, _) = metadata::Item::new(ItemType::Hook, name, value);
+        Item::new("test", item)
     }
 
     #[test]
     fn hooks_are_found_by_object_and_event_in_their_order() {
-        let body = json!({"language": "js", "source": "", "timeoutMs": 100});
+        let body = json!({"language": "js", "source": "return", "timeoutMs": 100});
         let hooks = of(&[
             item(
                 "late",
@@ -151,11 +163,12 @@ mod tests {
     #[test]
     fn what_does_not_run_says_why() {
         let body = json!({"language": "js", "source": "return"});
+        let idle = |value: Value| idle_because(&Declared::from_value("h", &value).0.unwrap());
         let runs = json!({"object": "a", "events": ["beforeInsert"], "body": body});
-        assert_eq!(idle_because(&runs), None);
+        assert_eq!(idle(runs), None);
         let reads = json!({"object": "a", "events": ["beforeFind"], "body": body});
-        assert!(idle_because(&reads).unwrap().contains("beforeFind"));
+        assert!(idle(reads).unwrap().contains("beforeFind"));
         let bodiless = json!({"object": "a", "events": ["beforeInsert"]});
-        assert!(idle_because(&bodiless).unwrap().contains("no body"));
+        assert!(idle(bodiless).unwrap().contains("no body"));
     }
 }

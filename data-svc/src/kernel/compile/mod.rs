@@ -33,15 +33,15 @@ pub fn schema(object: Object) -> Schema {
 /// Builds a snapshot of packages, in the order in which they were installed.
 #[must_use]
 pub fn registry(
-    packages: Vec<Package>,
+    mut packages: Vec<Package>,
     revision: u64,
     published_at: OffsetDateTime,
 ) -> (Registry, Vec<Diagnostic>) {
     let mut items: BTreeMap<&'static str, Vec<Item>> = BTreeMap::new();
     let mut permission_sets = HashMap::new();
     let mut translations = Translations::default();
-    for package in &packages {
-        for item in &package.items {
+    for package in &mut packages {
+        for item in std::mem::take(&mut package.items) {
             if item.item_type == ItemType::Translation {
                 let i18n = package.extra.get("i18n");
                 translations.add(&package.id, i18n, &item.name, &item.value);
@@ -49,12 +49,7 @@ pub fn registry(
             items
                 .entry(item.item_type.as_str())
                 .or_default()
-                .push(Item {
-                    name: item.name.clone(),
-                    package_id: package.id.clone(),
-                    value: item.value.clone(),
-                    hash: item.hash.clone(),
-                });
+                .push(Item::new(package.id.as_str(), item));
         }
         for set in &package.permission_sets {
             // A later package may not redefine what a set of an earlier one grants.

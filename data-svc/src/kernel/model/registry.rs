@@ -12,7 +12,6 @@ use std::{
 use indexmap::IndexMap;
 use mesh::{Error, Result, identity::Identity};
 use metadata::{ApiMethod, ItemType, PermissionSet};
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::kernel::model::{
@@ -36,17 +35,31 @@ pub struct Registry {
     pub(in crate::kernel) rights: moka::sync::Cache<(String, String), Arc<Rights>>,
 }
 
-/// A metadata item as `/meta` serves it.
+/// A metadata item, and the package that it came with.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// Its name.
-    pub name: String,
-    /// The package it came with.
+    /// The package.
     pub package_id: String,
-    /// As it was declared.
-    pub value: Value,
-    /// `sha256:…` of its canonical JSON.
-    pub hash: String,
+    item: metadata::Item,
+}
+
+impl Item {
+    /// An item of a package.
+    #[must_use]
+    pub fn new(package_id: impl Into<String>, item: metadata::Item) -> Self {
+        Self {
+            package_id: package_id.into(),
+            item,
+        }
+    }
+}
+
+impl std::ops::Deref for Item {
+    type Target = metadata::Item;
+
+    fn deref(&self) -> &Self::Target {
+        &self.item
+    }
 }
 
 /// A reference field that points to an object.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use metadata::{Field, FieldType, Object};
+pub use metadata::Storage;
+use metadata::{Field, Object};
 
 use super::{cell::Cell, formula::Formula, summary::Feed};
 
@@ -35,29 +36,6 @@ pub struct Column {
     pub storage: Storage,
 }
 
-/// How the values of a column are stored (spec/field-types.md §2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Storage {
-    /// UTF-8 text, compared by bytes.
-    Text,
-    /// 64-bit integer.
-    Integer,
-    /// IEEE 754 double.
-    Double,
-    /// Exact decimal with that many digits after the point: NUMERIC, or a scaled integer on SQLite.
-    Decimal(u32),
-    /// True or false.
-    Boolean,
-    /// A day without zone.
-    Date,
-    /// A time of day without zone.
-    Time,
-    /// A moment in UTC, to the millisecond.
-    DateTime,
-    /// JSON: structured and multi-value fields.
-    Json,
-}
-
 impl Schema {
     /// The schema of an object whose system fields are injected already, with its formulas compiled.
     #[must_use]
@@ -68,7 +46,7 @@ impl Schema {
             .filter_map(|field| {
                 Some(Arc::new(Column {
                     name: field.column.clone(),
-                    storage: storage(field)?,
+                    storage: field.storage()?,
                     field: field.clone(),
                 }))
             })
@@ -150,79 +128,6 @@ impl Schema {
     pub fn is_versioned(&self) -> bool {
         self.by_field.contains_key("version")
     }
-}
-
-/// Where a field's values are stored; `None` for those computed on read.
-fn storage(field: &Field) -> Option<Storage> {
-    if field.is_multi_value() {
-        return Some(Storage::Json);
-    }
-    Some(match field.field_type {
-        FieldType::Formula => return None,
-        FieldType::Number | FieldType::Slider | FieldType::Progress | FieldType::Rating
-            if field.scale == Some(0) =>
-        {
-            Storage::Integer
-        }
-        FieldType::Number
-        | FieldType::Percent
-        | FieldType::Rating
-        | FieldType::Slider
-        | FieldType::Progress => Storage::Double,
-        FieldType::Currency => Storage::Decimal(currency_scale(field)),
-        FieldType::Summary => Storage::Double,
-        FieldType::Boolean | FieldType::Toggle => Storage::Boolean,
-        FieldType::Date => Storage::Date,
-        FieldType::Datetime => Storage::DateTime,
-        FieldType::Time => Storage::Time,
-        FieldType::Json
-        | FieldType::Composite
-        | FieldType::Repeater
-        | FieldType::Record
-        | FieldType::Location
-        | FieldType::Address
-        | FieldType::Vector
-        | FieldType::Richtext
-        | FieldType::Multiselect
-        | FieldType::Checkboxes
-        | FieldType::Tags => Storage::Json,
-        FieldType::Image
-        | FieldType::File
-        | FieldType::Avatar
-        | FieldType::Video
-        | FieldType::Audio
-        | FieldType::Signature => Storage::Json,
-        FieldType::Text
-        | FieldType::Textarea
-        | FieldType::Markdown
-        | FieldType::Code
-        | FieldType::Html
-        | FieldType::Email
-        | FieldType::Url
-        | FieldType::Phone
-        | FieldType::Password
-        | FieldType::Secret
-        | FieldType::Select
-        | FieldType::Radio
-        | FieldType::Lookup
-        | FieldType::MasterDetail
-        | FieldType::Tree
-        | FieldType::User
-        | FieldType::Autonumber
-        | FieldType::Color
-        | FieldType::Qrcode => Storage::Text,
-    })
-}
-
-/// Digits after the point of a currency: `currencyConfig.precision`, else `scale`, else 2.
-fn currency_scale(field: &Field) -> u32 {
-    field
-        .currency
-        .as_ref()
-        .and_then(|currency| currency.precision)
-        .or(field.scale)
-        .unwrap_or(2)
-        .min(8)
 }
 
 impl PartialEq for Column {

@@ -184,3 +184,99 @@ fn parse(json: &[u8]) -> Result<Value> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mesh::{
+        db::{Db, DbConfig},
+        identity::{Identity, Kind},
+    };
+
+    use super::*;
+    use crate::{
+        Rooms,
+        kernel::{
+            access::{Principal, SystemReason},
+            model::hooks::HookEvent,
+        },
+    };
+
+    /// A log that some may only add to.
+    fn app() -> Value {
+        json!({
+            "manifest": {"id": "com.example.hooks", "version": "1.0.0", "name": "Hooks"},
+            "objects": [{"name": "log", "sharingModel": "public_read_write", "fields": {
+                "text": {"type": "text"},
+            }}],
+            "permissions": [
+                {"name": "blind", "objects": {"log": {"allowCreate": true, "allowEdit": true}}},
+                {"name": "seeing", "objects": {"log": {"allowCreate": true, "allowEdit": true,
+                    "allowRead": true}}},
+            ],
+        })
+    }
+
+    #[tokio::test]
+    async fn an_upsert_inserts_only_what_is_known_to_be_absent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite:{}", folder.path().join("data.db").display());
+        let db = Db::open(&DbConfig::new(url)).await.expect("a database");
+        let rooms = Rooms::open(db, script::LazyPool::new("", 1))
+            .await
+            .expect("rooms");
+        let package = metadata::load_value(app(), None).package;
+        rooms.catalog.install(&[package]).await.expect("installs");
+        let kernel = &rooms.kernel;
+        let upserted = async |set: &str, id: &str| {
+            let identity = Identity {
+                subject: "ann".to_owned(),
+                permission_sets: vec![set.to_owned()],
+                ..Identity::nobody(Kind::User)
+            };
+            let principal = Principal::User(Arc::new(identity));
+            let work = Work::outside(rooms.catalog.current(), principal);
+            let schema = work.registry.schema("log").expect("the object").clone();
+            let invocation = Invocation {
+                schema: &schema,
+                event: HookEvent::BeforeInsert,
+                id: "0",
+                before: None,
+                after: None,
+            };
+            let host = HookHost::new(kernel, &work, &invocation).expect("a host");
+            let call = Call::Upsert {
+                object: "log".to_owned(),
+                data: json!({"id": id, "text": "changed"}),
+            };
+            let told = host.call(call).await;
+            let effects = host.into_effects();
+            let kinds: Vec<&str> = effects
+                .iter()
+                .map(|effect| match effect {
+                    Effect::Create(_) => "create",
+                    Effect::Update(..) => "update",
+                    Effect::Delete(..) => "delete",
+                })
+                .collect();
+            (told.map_err(|error| error.code), kinds.join(","))
+        };
+        let system = kernel.system_work(SystemReason::Seed);
+        let id = mesh::id::new();
+        let body = json!({"id": id, "text": "there"}).to_string();
+        super::super::create(kernel, &system, "log", body.as_bytes(), "")
+            .await
+            .expect("created");
+        let (told, wrote) = upserted("seeing", &id).await;
+        assert!(told.is_ok(), "{told:?}");
+        assert_eq!(wrote, "update");
+        let (told, wrote) = upserted("seeing", &mesh::id::new()).await;
+        assert!(told.is_ok(), "{told:?}");
+        assert_eq!(wrote, "create");
+        // Who may not read cannot tell, and so does not write.
+        let (told, wrote) = upserted("blind", &id).await;
+        assert_eq!(told.expect_err("refused"), "PERMISSION_DENIED");
+        assert_eq!(wrote, "");
+    }
+}

@@ -1,10 +1,19 @@
-//! A database of its own for each test, and roomss on it as replicas have them.
+//! A database of its own for each test, and what replicas open on it.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use data_svc::Rooms;
+use data_svc::{
+    Rooms,
+    kernel::{
+        Work,
+        access::{Principal, SystemReason},
+        model::DEFAULT_ORGANIZATION,
+        query,
+    },
+};
 use mesh::{
     db::{Db, DbConfig, Statement},
+    identity::{Identity, Kind},
     tasks::Tasks,
 };
 use metadata::Package;
@@ -124,6 +133,49 @@ pub(crate) fn app() -> Value {
             "text": {"type": "text"},
         }}],
     })
+}
+
+/// Somebody with these permission sets, in the default organisation.
+pub(crate) fn somebody(id: &str, permission_sets: &[&str]) -> Principal {
+    Principal::User(Arc::new(Identity {
+        subject: id.to_owned(),
+        organization_id: Some(DEFAULT_ORGANIZATION.to_owned()),
+        permission_sets: permission_sets
+            .iter()
+            .map(|set| (*set).to_owned())
+            .collect(),
+        ..Identity::nobody(Kind::User)
+    }))
+}
+
+/// The work of a request of somebody, on the metadata in force.
+pub(crate) fn work_of(rooms: &Rooms, principal: &Principal) -> Work {
+    Work::outside(rooms.catalog.current(), principal.clone())
+}
+
+/// The audit entries of an object, oldest first.
+pub(crate) async fn audited(rooms: &Rooms, object: &str) -> Vec<Value> {
+    let work = rooms.kernel.system_work(SystemReason::Seed);
+    let body = json!({"where": {"object_name": object}, "orderBy": "id", "limit": 200});
+    let query = query::from_body("sys_audit_log", body.to_string().as_bytes()).expect("a query");
+    let page = query::answer(&rooms.kernel, &work, "sys_audit_log", query).await;
+    let items = page.expect("a page").items;
+    let read = items
+        .iter()
+        .map(|item| serde_json::from_slice(&item.json).expect("JSON"));
+    read.collect()
+}
+
+/// What the outbox holds of an object: operation, record, who.
+pub(crate) async fn told_of(rooms: &Rooms, object: &str) -> Vec<(String, String, String)> {
+    let statement = Statement::new(
+        "SELECT operation, record_id, user_id FROM om_outbox WHERE object_name = $1 ORDER BY id",
+    );
+    let told = rooms.db.query(statement.bind(object), |row| {
+        let text = |column| row.req_text(column).map(str::to_owned);
+        Ok((text(0)?, text(1)?, text(2)?))
+    });
+    told.await.expect("asked")
 }
 
 /// A package as it is read from an artifact.
