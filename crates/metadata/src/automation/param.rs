@@ -145,7 +145,11 @@ impl ActionParam {
         });
         let shape = match (self.param_type, field) {
             (Some(own), _) => own.shape(),
-            (None, Some(field)) => field.shape(),
+            // Records round: only what is declared to be whole has to be given so.
+            (None, Some(field)) => match field.field_type {
+                FieldType::Number if !field.is_integer => Shape::Number,
+                _ => field.shape(),
+            },
             (None, None) => Shape::Text,
         };
         Param {

@@ -73,6 +73,9 @@ pub struct Field {
     pub step: Option<f64>,
     /// Digits after the point.
     pub scale: Option<u32>,
+    /// Declared as an `integer`. Records round what has digits after the point, by `scale`; a
+    /// parameter that stands for such a field refuses it.
+    pub is_integer: bool,
     /// Digits in all.
     pub precision: Option<u32>,
     /// Regular expression a text must match.
@@ -148,6 +151,7 @@ impl Field {
             max: None,
             step: None,
             scale: None,
+            is_integer: false,
             precision: None,
             pattern: None,
             options: Vec::new(),

@@ -82,6 +82,7 @@ pub(crate) fn field(
     constraints(&reader, &mut field);
     if matches!(word.as_deref(), Some("integer" | "int")) {
         field.scale = field.scale.or(Some(0));
+        field.is_integer = true;
     }
     column(&reader, &mut field);
     field.options = option::options(&reader);

@@ -118,6 +118,19 @@ fn a_parameter_is_as_its_field_where_it_says_nothing() {
 }
 
 #[test]
+fn only_a_field_that_is_declared_an_integer_asks_for_one() {
+    for (field, fits) in [
+        (json!({"type": "number", "scale": 0}), true),
+        (json!({"type": "integer"}), false),
+    ] {
+        let field = Field::from_value("ticket", "p", &field).0.unwrap();
+        let param = param(json!({"field": "p"})).resolve(Some(&field));
+        assert_eq!(param.check(&json!(1.5)).is_none(), fits);
+        assert_eq!(param.check(&json!(2)), None);
+    }
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let params: Vec<Param> = [
         json!({"name": "note", "required": true}),
