@@ -174,9 +174,12 @@ fn without_tests(tokens: &[Token]) -> (Vec<Token>, Vec<String>) {
 
 /// The place after the item that begins at `at`: after its `;`, or after its block.
 fn item_end(tokens: &[Token], mut at: usize) -> usize {
-    let is_use = tokens[at..]
+    // `pub(crate) use` at most: what stands in a block is not the item.
+    let before_block = tokens[at..]
         .iter()
-        .take(4)
+        .take_while(|token| **token != Token::Mark("{"));
+    let is_use = before_block
+        .take(5)
         .any(|token| word(Some(token)) == Some("use"));
     let mut depth = 0_usize;
     while at < tokens.len() {

@@ -57,6 +57,19 @@ fn no_type_has_its_methods_all_over_the_crate() {
 }
 
 #[test]
+fn every_file_is_read_to_its_end() {
+    let mut findings = Vec::new();
+    for (path, text) in sources() {
+        let (tokens, _) = code::tokens(&format!("{text}\nuse crate::the_end;\n"));
+        let last = code::paths(&tokens, &[]).pop().unwrap_or_default();
+        if last != ["the_end"] {
+            findings.push(format!("{path}: not read beyond {}", last.join("::")));
+        }
+    }
+    tree::none(&findings);
+}
+
+#[test]
 fn a_planted_circle_is_found() {
     let files = planted([
         (
