@@ -17,7 +17,7 @@ fn profile(id: &str, name: &str) -> Profile {
     Profile {
         id: id.to_owned(),
         name: name.to_owned(),
-        email: format!("{id}@example.com"),
+        email: format!("{}@example.com", id.to_lowercase()),
         email_verified: true,
         image: String::new(),
         disabled: false,
