@@ -21,7 +21,6 @@ pub mod node;
 pub mod openapi;
 pub mod process;
 pub mod ready;
-pub mod registry;
 pub mod resolver;
 pub mod revision;
 pub mod revocation;

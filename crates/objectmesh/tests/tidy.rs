@@ -2,7 +2,10 @@
 
 mod tree;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use tree::{files, none, read, relative, root, sources};
 
@@ -286,4 +289,61 @@ fn nothing_names_a_path_of_one_machine() {
         }
     }
     none(&findings);
+}
+
+/// Proto packages whose messages are about records, flows and agents.
+const BUSINESS: [&str; 3] = ["data::v1", "flow::v1", "ai::v1"];
+
+/// The lines of a source file, its tests aside, that name one of those packages.
+fn business_lines(name: &str, text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let names = |line: &str, package: &str| {
+        line.match_indices(package).any(|(at, _)| {
+            let before = line[..at].chars().next_back();
+            !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+        })
+    };
+    let lines = code.lines().enumerate();
+    let lines = lines.filter(|(_, line)| !line.trim_start().starts_with("//"));
+    let found = lines.filter(|(_, line)| BUSINESS.iter().any(|package| names(line, package)));
+    found
+        .map(|(number, line)| format!("{name}:{}: {}", number + 1, line.trim()))
+        .collect()
+}
+
+/// Whether a file is a module of tests as a whole: `#[cfg(test)] mod name;` stands above it.
+fn is_test_module(path: &Path) -> bool {
+    let (Some(stem), Some(folder)) = (path.file_stem(), path.parent()) else {
+        return false;
+    };
+    let declared = format!("#[cfg(test)]\nmod {};", stem.to_string_lossy());
+    let above = ["mod.rs", "lib.rs"].map(|name| folder.join(name));
+    let mut above = above.iter().filter(|path| path.exists());
+    above.any(|path| read(path).contains(&declared))
+}
+
+#[test]
+fn the_mesh_knows_no_business() {
+    let mesh = sources().into_iter();
+    let mesh = mesh.filter(|path| relative(path).starts_with("crates/mesh/src/"));
+    let mesh: Vec<_> = mesh.filter(|path| !is_test_module(path)).collect();
+    assert!(mesh.len() > 30, "the mesh is elsewhere");
+    let findings = mesh
+        .iter()
+        .flat_map(|path| business_lines(&relative(path), &read(path)));
+    none(&findings.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_business_message_in_the_mesh_is_found() {
+    let planted = "use proto::data::v1::Record;\nuse proto::{\n    ai::v1::ChatRequest,\n    auth::v1::User,\n};\n\
+        // data::v1 in a comment\nlet metadata::v1 = 1;\n#[cfg(test)]\nuse proto::flow::v1::Run;\n";
+    let found = business_lines("x.rs", planted);
+    assert_eq!(
+        found,
+        [
+            "x.rs:1: use proto::data::v1::Record;",
+            "x.rs:3: ai::v1::ChatRequest,"
+        ]
+    );
 }
