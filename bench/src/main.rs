@@ -27,7 +27,7 @@ mod workload;
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -63,6 +63,11 @@ struct Plan {
     /// The program to measure; default: beside this one.
     #[arg(long, value_name = "PATH")]
     objectmesh: Option<PathBuf>,
+    /// Another build of the program to measure it against, instead of the bare program: before and
+    /// after, on one machine at one time. One process only. The other build loads the data, so it may
+    /// be the older one.
+    #[arg(long, value_name = "PATH")]
+    against: Option<PathBuf>,
     /// Folder for databases and logs; emptied first.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     folder: PathBuf,
@@ -147,6 +152,11 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let place = shape::Place {
         folder: plan.folder.canonicalize()?,
         program: program.canonicalize()?,
+        against: plan
+            .against
+            .as_deref()
+            .map(Path::canonicalize)
+            .transpose()?,
         own,
     };
     let mut out = io::stdout();
@@ -156,7 +166,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
         let shape = Box::pin(shape::one(&place)).await?;
         failures += measure_shape(plan, shape, &mut out).await?;
     }
-    if plan.shape != Which::One {
+    if plan.shape != Which::One && plan.against.is_none() {
         let servers = shape::Servers::start(&place)?;
         let shape = Box::pin(shape::five(&place, &servers)).await?;
         failures += measure_shape(plan, shape, &mut out).await?;
@@ -175,7 +185,8 @@ async fn measure_shape(
     workload::compare(&shape.mesh, &shape.bare, &records).await?;
     writeln!(out, "{}", report::starts(&shape)?)?;
     let length = Duration::from_secs_f64(plan.seconds);
-    let mut table = report::Table::new(shape.has_servers());
+    let names = [shape.mesh.name, shape.bare.name];
+    let mut table = report::Table::new(names, shape.has_servers());
     for operation in workload::Operation::ALL {
         let mut sums = [load::Sum::default(), load::Sum::default()];
         for round in 0..plan.rounds {

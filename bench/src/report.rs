@@ -16,8 +16,8 @@ pub(crate) fn starts(shape: &Shape) -> anyhow::Result<String> {
     let mut text = format!("\n## {}\n\n{}\n\n", shape.name, machine::load()?);
     text.push_str("| | start to ready | idle memory (RSS) | of which |\n|---|---|---|---|\n");
     for (name, group) in [
-        ("mesh", &shape.mesh_processes),
-        ("bare", &shape.bare_processes),
+        (shape.mesh.name, &shape.mesh_processes),
+        (shape.bare.name, &shape.bare_processes),
     ] {
         line(&mut text, name, group)?;
     }
@@ -57,9 +57,9 @@ pub(crate) struct Table {
 
 impl Table {
     /// An empty one; `has_servers` when there are database servers to be told apart.
-    pub(crate) fn new(has_servers: bool) -> Self {
-        let mut text = String::from(
-            "| operation (mesh / bare) | requests/s | ratio | p50 ms | p99 ms | CPU µs/request | ratio (rounds) |",
+    pub(crate) fn new([one, other]: [&str; 2], has_servers: bool) -> Self {
+        let mut text = format!(
+            "| operation ({one} / {other}) | requests/s | ratio | p50 ms | p99 ms | CPU µs/request | ratio (rounds) |",
         );
         let mut rule = String::from("\n|---|---|---|---|---|---|---|");
         if has_servers {

@@ -34,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// `objectmesh`.
     pub(crate) program: PathBuf,
+    /// The build that it is measured against instead of the bare program.
+    pub(crate) against: Option<PathBuf>,
     /// This program, which is the bare one as well.
     pub(crate) own: PathBuf,
 }
@@ -65,7 +67,7 @@ pub(crate) struct Shape {
     pub(crate) name: &'static str,
     /// The mesh.
     pub(crate) mesh: Side,
-    /// The bare program.
+    /// The bare program, or the build that the mesh is measured against.
     pub(crate) bare: Side,
     /// The mesh's processes.
     pub(crate) mesh_processes: Group,
@@ -149,32 +151,57 @@ pub(crate) async fn one(place: &Place) -> anyhow::Result<Shape> {
     fs::create_dir_all(&data)?;
     // The first start installs the app and loads the demo data.
     let address = free_addresses(5)?.swap_remove(0);
-    let command = || {
-        let mut command = Command::new(&place.program);
-        command.args(["dev", "--listen", &address, "--data-dir"]);
-        command.arg(&data);
-        command
-    };
-    load_demo(command(), &folder, &address).await?;
-    let copy = folder.join("bare.db");
-    fs::copy(data.join("data.db"), &copy).context("the database")?;
-
-    let began = Instant::now();
-    let mut starting = command();
-    starting.envs(no_limits());
-    let processes = vec![Process::start("objectmesh", &mut starting, &folder)?];
-    let mesh_processes = Group::ready(processes, began, &address, "/ready").await?;
-    let database = format!("sqlite://{}", copy.display());
-    let (bare, bare_processes) = start_bare(place, &folder, &database).await?;
+    let loader = place.against.as_ref().unwrap_or(&place.program);
+    load_demo(dev(loader, &address, &data), &folder, &address).await?;
+    let (bare, bare_processes);
+    if let Some(other) = &place.against {
+        let copy = folder.join("against");
+        fs::create_dir_all(&copy)?;
+        for entry in fs::read_dir(&data)? {
+            let entry = entry?;
+            fs::copy(entry.path(), copy.join(entry.file_name())).context("the data")?;
+        }
+        let address = free_addresses(5)?.swap_remove(0);
+        bare_processes = start_dev("against", other, &address, &copy, &folder).await?;
+        bare = mesh_side("against", address).await?;
+    } else {
+        let copy = folder.join("bare.db");
+        fs::copy(data.join("data.db"), &copy).context("the database")?;
+        let database = format!("sqlite://{}", copy.display());
+        (bare, bare_processes) = start_bare(place, &folder, &database).await?;
+    }
+    let mesh_processes = start_dev("objectmesh", &place.program, &address, &data, &folder).await?;
     Ok(Shape {
         name: "One process on SQLite",
-        mesh: mesh_side(address).await?,
+        mesh: mesh_side("mesh", address).await?,
         bare,
         mesh_processes,
         bare_processes,
         server_memory: Vec::new(),
         servers: Vec::new(),
     })
+}
+
+/// A mesh in one process with its data in that folder.
+fn dev(program: &Path, address: &str, data: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["dev", "--listen", address, "--data-dir"]);
+    command.arg(data);
+    command
+}
+
+async fn start_dev(
+    name: &'static str,
+    program: &Path,
+    address: &str,
+    data: &Path,
+    folder: &Path,
+) -> anyhow::Result<Group> {
+    let began = Instant::now();
+    let mut starting = dev(program, address, data);
+    starting.envs(no_limits());
+    let processes = vec![Process::start(name, &mut starting, folder)?];
+    Group::ready(processes, began, address, "/ready").await
 }
 
 /// A process for each service on PostgreSQL and Redis, and the bare program on a copy of the
@@ -247,7 +274,7 @@ pub(crate) async fn five(place: &Place, servers: &Servers) -> anyhow::Result<Sha
     let address = addresses.into_iter().next().context("the gateway")?;
     Ok(Shape {
         name: "Five processes on PostgreSQL and Redis",
-        mesh: mesh_side(address).await?,
+        mesh: mesh_side("mesh", address).await?,
         bare,
         mesh_processes,
         bare_processes,
@@ -256,10 +283,10 @@ pub(crate) async fn five(place: &Place, servers: &Servers) -> anyhow::Result<Sha
     })
 }
 
-async fn mesh_side(address: String) -> anyhow::Result<Side> {
+async fn mesh_side(name: &'static str, address: String) -> anyhow::Result<Side> {
     let token = workload::sign_in(&address).await?;
     Ok(Side {
-        name: "mesh",
+        name,
         dialect: Dialect::Mesh,
         address,
         token,

@@ -139,7 +139,7 @@ pub(crate) async fn compare(mesh: &Side, bare: &Side, records: &Records) -> anyh
         for number in 0..20 {
             let (method, target, body) = operation.request(Dialect::Mesh, records, number);
             let mut ours = ours.json(method, &target, body).await?;
-            let (method, target, body) = operation.request(Dialect::Bare, records, number);
+            let (method, target, body) = operation.request(bare.dialect, records, number);
             let mut theirs = theirs.json(method, &target, body).await?;
             // The bare program has no pages after the first.
             for page in [&mut ours, &mut theirs] {
