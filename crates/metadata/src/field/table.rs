@@ -30,68 +30,57 @@ pub enum Storage {
     Json,
 }
 
-/// Which operators of a filter make sense on a field.
+/// Which operators of a filter a field takes (docs/reference/objectql.md). All of them take `$null` and
+/// `$exists`, but for those that take none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operators {
     /// None at all: it is neither shown nor compared.
     None,
-    /// Whether there is a value: `$null $exists`.
+    /// Only whether there is a value.
     Presence,
-    /// Presence, and `$eq $ne`.
-    Truth,
-    /// Presence, and `$eq $ne $in $nin`.
+    /// `$eq $ne $in $nin`.
     Equality,
     /// Equality, and `$gt $gte $lt $lte $between`.
     Order,
-    /// Equality, and `$contains $notContains $startsWith $endsWith` with their variants.
+    /// Equality, order (by code point), and parts: `$contains $startsWith $endsWith $like` and their
+    /// kin.
     Text,
-    /// Equality, order (by code point) and text.
-    OrderedText,
-    /// Presence and text, since equality of what is formatted says nothing.
-    FormattedText,
-    /// Presence, and `$contains $eq $in` of a member.
+    /// Equality of members, and `$contains` of one.
     Membership,
 }
 
 impl Operators {
-    /// Whether values may be compared with `$eq` and its kin.
+    /// Whether values, or members, may be compared with `$eq` and its kin.
     pub fn has_equality(self) -> bool {
         match self {
-            Operators::Truth
-            | Operators::Equality
-            | Operators::Order
-            | Operators::Text
-            | Operators::OrderedText
-            | Operators::Membership => true,
-            Operators::None | Operators::Presence | Operators::FormattedText => false,
+            Operators::Equality | Operators::Order | Operators::Text | Operators::Membership => {
+                true
+            }
+            Operators::None | Operators::Presence => false,
         }
     }
 
     /// Whether values have an order.
     pub fn has_order(self) -> bool {
         match self {
-            Operators::Order | Operators::OrderedText => true,
-            Operators::None
-            | Operators::Presence
-            | Operators::Truth
-            | Operators::Equality
-            | Operators::Text
-            | Operators::FormattedText
-            | Operators::Membership => false,
+            Operators::Order | Operators::Text => true,
+            Operators::None | Operators::Presence | Operators::Equality | Operators::Membership => {
+                false
+            }
         }
     }
 
-    /// Whether parts of a text may be looked for.
-    pub fn has_text(self) -> bool {
+    /// Whether something may be looked for inside: a part of a text, a member of a list.
+    pub fn has_parts(self) -> bool {
         match self {
-            Operators::Text | Operators::OrderedText | Operators::FormattedText => true,
-            Operators::None
-            | Operators::Presence
-            | Operators::Truth
-            | Operators::Equality
-            | Operators::Order
-            | Operators::Membership => false,
+            Operators::Text | Operators::Membership => true,
+            Operators::None | Operators::Presence | Operators::Equality | Operators::Order => false,
         }
+    }
+
+    /// Whether texts may be matched by their beginning, their end, or a pattern.
+    pub fn has_patterns(self) -> bool {
+        self == Operators::Text
     }
 }
 
@@ -114,7 +103,7 @@ fn row(shape: Shape, storage: Storage, operators: Operators) -> Row {
 impl FieldType {
     fn row(self) -> Row {
         match self {
-            FieldType::Text => row(Shape::Text, Storage::Text, Operators::OrderedText),
+            FieldType::Text => row(Shape::Text, Storage::Text, Operators::Text),
             FieldType::Textarea
             | FieldType::Markdown
             | FieldType::Code
@@ -126,10 +115,8 @@ impl FieldType {
             | FieldType::Autonumber
             | FieldType::Color
             | FieldType::Qrcode => row(Shape::Text, Storage::Text, Operators::Text),
-            FieldType::Html => row(Shape::Text, Storage::Text, Operators::FormattedText),
-            FieldType::Richtext => {
-                row(Shape::TextOrObject, Storage::Json, Operators::FormattedText)
-            }
+            FieldType::Html => row(Shape::Text, Storage::Text, Operators::Text),
+            FieldType::Richtext => row(Shape::TextOrObject, Storage::Json, Operators::Presence),
             FieldType::Password => row(Shape::Text, Storage::Text, Operators::None),
             FieldType::Secret => row(Shape::Text, Storage::Text, Operators::Presence),
             FieldType::Number
@@ -143,13 +130,13 @@ impl FieldType {
             FieldType::Datetime => row(Shape::DateTime, Storage::DateTime, Operators::Order),
             FieldType::Time => row(Shape::Text, Storage::Time, Operators::Order),
             FieldType::Boolean | FieldType::Toggle => {
-                row(Shape::Boolean, Storage::Boolean, Operators::Truth)
+                row(Shape::Boolean, Storage::Boolean, Operators::Equality)
             }
             FieldType::Multiselect | FieldType::Checkboxes | FieldType::Tags => {
                 row(Shape::Texts, Storage::Json, Operators::Membership)
             }
             FieldType::Lookup | FieldType::MasterDetail | FieldType::Tree | FieldType::User => {
-                row(Shape::Text, Storage::Text, Operators::Equality)
+                row(Shape::Text, Storage::Text, Operators::Text)
             }
             FieldType::Formula => Row {
                 shape: Shape::Any,

@@ -299,22 +299,18 @@ fn is_comparable(one: Storage, two: Storage) -> bool {
     }
 }
 
-/// Whether the operator makes sense for the type of the column (spec/field-types.md §2).
+/// Whether the field takes the operator.
 fn applies(test: &Test<'_>) -> bool {
-    let storage = test.column.storage;
+    let takes = test.column.field.operators();
     match test.operator {
         Operator::Null | Operator::Exists => true,
-        Operator::Eq | Operator::Ne | Operator::In | Operator::Nin => {
-            storage != Storage::Json || test.column.field.is_multi_value()
-        }
+        Operator::Eq | Operator::Ne | Operator::In | Operator::Nin => takes.has_equality(),
         Operator::Gt | Operator::Gte | Operator::Lt | Operator::Lte | Operator::Between => {
-            !matches!(storage, Storage::Boolean | Storage::Json)
+            takes.has_order()
         }
-        Operator::Contains | Operator::NotContains => {
-            storage == Storage::Text || test.column.field.is_multi_value()
-        }
+        Operator::Contains | Operator::NotContains => takes.has_parts(),
         Operator::StartsWith | Operator::EndsWith | Operator::Like | Operator::Ilike => {
-            storage == Storage::Text
+            takes.has_patterns()
         }
     }
 }
