@@ -180,7 +180,7 @@ pub fn is_named(item: &Item, wanted: &str) -> bool {
 /// The entity tag of an item as this caller is shown it (RFC 9110 §8.8.3): of all that the answer is
 /// made of, so that nothing need be rendered to compare it. What is shown depends on the item and, for
 /// objects, on what other packages add to it (both in the revision), on the caller's rights, and on
-/// the languages asked for.
+/// the language of the labels.
 #[must_use]
 pub fn etag(
     work: &Work,
@@ -195,7 +195,12 @@ pub fn etag(
         hasher.update(part);
     };
     add(&work.registry.revision.to_string());
-    for part in [item_type.as_str(), &item.name, &item.hash, languages] {
+    let locale = work
+        .registry
+        .translations
+        .locale(languages, &item.package_id);
+    let locale = locale.unwrap_or_default();
+    for part in [item_type.as_str(), &item.name, &item.hash, locale] {
         add(part);
     }
     add(if layers { "layers" } else { "" });

@@ -64,6 +64,12 @@ impl Translations {
         }
     }
 
+    /// The locale of the labels that a package's items are shown with; none for those declared.
+    #[must_use]
+    pub fn locale(&self, accept_language: &str, package: &str) -> Option<&str> {
+        self.packages.get(package)?.locale(accept_language)
+    }
+
     /// Lays the translation of an item over it, in the first of the languages asked for that its
     /// package has.
     pub fn apply(
@@ -77,7 +83,8 @@ impl Translations {
         let Some(package) = self.packages.get(package) else {
             return;
         };
-        let Some(bundle) = package.bundle(accept_language) else {
+        let locale = package.locale(accept_language);
+        let Some(bundle) = locale.and_then(|locale| package.bundles.get(locale)) else {
             return;
         };
         let own = bundle
@@ -120,19 +127,20 @@ impl Package {
         merge(known, bundle);
     }
 
-    /// The bundle for a header (RFC 9110 §12.5.4, by the lookup of RFC 4647 §3.4); none where the
+    /// The locale of the bundle for a header (RFC 9110 §12.5.4, by the lookup of RFC 4647 §3.4); none where the
     /// labels as declared fit better, or nothing fits.
-    fn bundle(&self, accept_language: &str) -> Option<&Value> {
+    fn locale(&self, accept_language: &str) -> Option<&str> {
         let default = self.default_locale.as_deref().unwrap_or("en");
         let default = default.to_ascii_lowercase();
         for range in ranges(accept_language) {
             if range == "*" {
-                return self.bundles.get(&default);
+                let bundle = self.bundles.get_key_value(&default);
+                return bundle.map(|(locale, _)| locale.as_str());
             }
             let mut wanted = range.as_str();
             loop {
-                if let Some(bundle) = self.bundles.get(wanted) {
-                    return Some(bundle);
+                if let Some((locale, _)) = self.bundles.get_key_value(wanted) {
+                    return Some(locale);
                 }
                 if default == wanted {
                     return None;
@@ -148,8 +156,8 @@ impl Package {
                 .bundles
                 .iter()
                 .find(|(locale, _)| locale.starts_with(&kind));
-            if let Some((_, bundle)) = found {
-                return Some(bundle);
+            if let Some((locale, _)) = found {
+                return Some(locale);
             }
             if default.starts_with(&kind) {
                 return None;

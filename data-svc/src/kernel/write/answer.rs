@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mesh::Result;
+use mesh::{Result, db::Tx};
 use metadata::FieldType;
 
 use crate::kernel::{
@@ -15,31 +15,25 @@ use crate::kernel::{
         rights::Operation,
         schema::Schema,
     },
-    query,
+    query::{self, Lookups},
 };
 
-/// How records of one object are shown to one writer. Made before a transaction, since it may have to
-/// look things up; what it shows is then made without waiting.
+/// How records of one object are shown to one writer.
 pub(super) struct View {
     schema: Arc<Schema>,
     /// Positions of the columns that are shown.
     shown: Vec<usize>,
     formulas: Vec<Arc<Formula>>,
-    found: LookedUp,
+    lookups: Lookups,
     speaker: Speaker,
 }
 
 impl View {
-    /// How a record of these cells is shown. A caller who may write but not read gets its id.
+    /// The view of a writer. One who may write but not read sees the id.
     ///
     /// # Errors
-    /// Those of the database.
-    pub(super) async fn of(
-        kernel: &Kernel,
-        work: &Work,
-        schema: &Arc<Schema>,
-        cells: &[Cell],
-    ) -> Result<Self> {
+    /// Those of [`Lookups::of`].
+    pub(super) fn of(work: &Work, schema: &Arc<Schema>) -> Result<Self> {
         let read = work.grant(schema, Operation::Read).ok();
         let columns = schema.columns.iter().enumerate();
         let shown = columns.filter(|(_, column)| {
@@ -57,18 +51,27 @@ impl View {
             Some(grant) if !schema.formulas.is_empty() => query::readable_formulas(grant),
             Some(_) | None => Vec::new(),
         };
-        let found = query::look_up(kernel, work, &formulas, &schema.columns, &[cells]).await?;
         Ok(Self {
             schema: Arc::clone(schema),
             shown,
+            lookups: Lookups::of(work, &formulas, &schema.columns)?,
             formulas,
-            found,
             speaker: work.speaker(),
         })
     }
 
+    /// The record of these cells, in the transaction that has written it: what the same write summed
+    /// up is seen.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn show_in(&self, tx: &mut Tx, cells: &[Cell]) -> Result<Record> {
+        let found = self.lookups.find_in(tx, &[cells]).await?;
+        Ok(self.show(cells, &found))
+    }
+
     /// The record of these cells.
-    pub(super) fn show(&self, cells: &[Cell]) -> Record {
+    fn show(&self, cells: &[Cell], found: &LookedUp) -> Record {
         let schema = &self.schema;
         let shown = self.shown.iter().map(|position| {
             let column = &schema.columns[*position];
@@ -77,7 +80,7 @@ impl View {
         let mut json = query::record_json(shown);
         if !self.formulas.is_empty() {
             json.pop();
-            let (columns, found) = (&schema.columns, &self.found);
+            let columns = &schema.columns;
             query::write_formulas(
                 &mut json,
                 &self.formulas,
@@ -113,5 +116,7 @@ pub(super) async fn answer(
     schema: &Arc<Schema>,
     cells: &[Cell],
 ) -> Result<Record> {
-    Ok(View::of(kernel, work, schema, cells).await?.show(cells))
+    let view = View::of(work, schema)?;
+    let found = view.lookups.find(&kernel.db, &[cells]).await?;
+    Ok(view.show(cells, &found))
 }

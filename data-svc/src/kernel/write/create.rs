@@ -8,7 +8,7 @@ use metadata::ApiMethod;
 
 use super::{
     after::Context,
-    answer::View,
+    answer::{View, answer},
     apply::{self, NewRow},
     autonumber,
     body::Body,
@@ -52,27 +52,24 @@ pub async fn create(
         Begun::Fresh(claim) => claim,
     };
     let row = prepare(kernel, work, &grant, parsed?).await?;
-    let view = View::of(kernel, work, &row.schema, &row.cells).await?;
     let schema = Arc::clone(&row.schema);
-    let context = Context::of(kernel, work);
-    let once = claim.clone();
-    let job = Arc::new((row, view, context, once));
-    let created = kernel
-        .db
-        .write::<_, Error, _>(move |tx| {
-            let job = Arc::clone(&job);
-            async move {
-                let (row, view, context, claim) = &*job;
-                let cells = apply::create(tx, context, row).await?;
-                let record = view.show(&cells);
-                if let Some(claim) = claim {
-                    claim.keep(tx, &record).await?;
-                }
-                Ok(record)
-            }
-            .boxed()
-        })
-        .await;
+    let view = View::of(work, &schema)?;
+    let job = Arc::new((row, view, Context::of(kernel, work), claim.clone()));
+    let created = kernel.db.write::<_, Error, _>(move |tx| {
+        let job = Arc::clone(&job);
+        async move {
+            let (row, view, context, claim) = &*job;
+            let cells = apply::create(tx, context, row).await?;
+            let kept = idempotency::keep(tx, claim.as_ref(), view, &cells).await?;
+            Ok((cells, kept))
+        }
+        .boxed()
+    });
+    let created = match created.await {
+        Ok((_, Some(kept))) => Ok(kept),
+        Ok((cells, None)) => answer(kernel, work, &schema, &cells).await,
+        Err(error) => Err(error),
+    };
     idempotency::end(kernel, work, &schema, claim, created).await
 }
 

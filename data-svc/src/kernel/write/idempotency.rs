@@ -16,9 +16,10 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
+use super::answer::View;
 use crate::kernel::{
     Kernel, Record, Work, access,
-    model::{predicate::Predicate, rights::Operation, schema::Schema},
+    model::{cell::Cell, predicate::Predicate, rights::Operation, schema::Schema},
     query,
     store::idempotency::{self as store, Kept, Key},
 };
@@ -82,6 +83,25 @@ impl Claim {
             )),
         }
     }
+}
+
+/// Keeps under a claim what the writer is told of a row that was just written, and gives it; nothing
+/// without a claim.
+///
+/// # Errors
+/// As [`Claim::keep`].
+pub(super) async fn keep(
+    tx: &mut Tx,
+    claim: Option<&Claim>,
+    view: &View,
+    cells: &[Cell],
+) -> Result<Option<Record>> {
+    let Some(claim) = claim else {
+        return Ok(None);
+    };
+    let record = view.show_in(tx, cells).await?;
+    claim.keep(tx, &record).await?;
+    Ok(Some(record))
 }
 
 /// How a call begins.

@@ -81,29 +81,25 @@ async fn change(
             return answer(kernel, work, schema, &before).await;
         }
         let (job, effects) = prepare(kernel, work, edit, &payload, id, before).await?;
-        let view = View::of(kernel, work, schema, &job.after).await?;
+        let view = View::of(work, schema)?;
         let context = Context::of(kernel, work);
         let prepared = Arc::new((job, effects, view, context, claim.clone()));
-        let applied = kernel
-            .db
-            .write::<_, Error, _>(move |tx| {
-                let prepared = Arc::clone(&prepared);
-                async move {
-                    let (job, effects, view, context, claim) = &*prepared;
-                    let Some(after) = apply::update(tx, context, job, effects).await? else {
-                        return Ok(None);
-                    };
-                    let record = view.show(&after);
-                    if let Some(claim) = claim {
-                        claim.keep(tx, &record).await?;
-                    }
-                    Ok(Some(record))
-                }
-                .boxed()
-            })
-            .await?;
-        if let Some(record) = applied {
-            return Ok(record);
+        let applied = kernel.db.write::<_, Error, _>(move |tx| {
+            let prepared = Arc::clone(&prepared);
+            async move {
+                let (job, effects, view, context, claim) = &*prepared;
+                let Some(after) = apply::update(tx, context, job, effects).await? else {
+                    return Ok(None);
+                };
+                let kept = idempotency::keep(tx, claim.as_ref(), view, &after).await?;
+                Ok(Some((after, kept)))
+            }
+            .boxed()
+        });
+        match applied.await? {
+            None => {}
+            Some((_, Some(kept))) => return Ok(kept),
+            Some((after, None)) => return answer(kernel, work, schema, &after).await,
         }
     }
     Err(conflict(schema, id))

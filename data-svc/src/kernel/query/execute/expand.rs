@@ -10,7 +10,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use mesh::{Result, db::DbError};
 
 use super::{
-    lookups::look_up,
+    lookups::Lookups,
     record::{key, write_formulas},
 };
 use crate::kernel::{
@@ -63,7 +63,8 @@ pub(super) fn expand_rows<'a>(
             let records = expansion_of(kernel, work, expansion, ids).await?;
             found.insert(&expansion.field, (records, expansion));
         }
-        let looked_up = look_up(kernel, work, answer.formulas, answer.columns, rows).await?;
+        let lookups = Lookups::of(work, answer.formulas, answer.columns)?;
+        let looked_up = lookups.find(&kernel.db, rows).await?;
         let speaker = work.speaker();
         let mut size = 0;
         let mut jsons = Vec::with_capacity(rows.len());

@@ -2,16 +2,20 @@
 //! the caller may read of them (spec/field-types.md §2).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use mesh::{Result, db::DbError, error::Reason};
+use mesh::{
+    Result,
+    db::{Db, DbError, Dialect, Row, Statement, Tx},
+    error::Reason,
+};
 use serde_json::{Map, Value};
 
 use crate::kernel::{
-    Kernel, Work,
-    access::Access as _,
+    Work,
+    access::{Access as _, Grant},
     model::{
         cell::Cell,
         formula::{Formula, LookedUp},
@@ -20,74 +24,124 @@ use crate::kernel::{
     store::{bind, select},
 };
 
-/// The records that formulas ask for beside the rows of a page. One that the caller may not
-/// see is not among them, and a field that they may not read is not in it.
-pub(in crate::kernel) async fn look_up(
-    kernel: &Kernel,
-    work: &Work,
-    formulas: &[Arc<Formula>],
-    columns: &[ColumnRef],
-    rows: &[&[Cell]],
-) -> Result<LookedUp> {
-    let mut asked: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (reference, fields) in formulas.iter().flat_map(|formula| &formula.lookups) {
-        let read = asked.entry(reference).or_default();
-        read.extend(fields.iter().map(String::as_str));
-    }
-    let mut found = LookedUp::new();
-    for (reference, fields) in asked {
-        let position = columns
-            .iter()
-            .position(|column| column.field.name == reference);
-        let Some(position) = position else { continue };
-        let ids: BTreeSet<&str> = rows
-            .iter()
-            .filter_map(|row| row[position].as_text())
-            .collect();
-        let target = columns[position].field.reference.as_deref();
-        if let (Some(target), false) = (target, ids.is_empty()) {
-            let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
-            let records = targets(kernel, work, target, &ids, &fields).await?;
-            found.insert(reference.to_owned(), records);
-        }
-    }
-    Ok(found)
+/// Looks up the records that formulas ask for beside rows of these columns. What the caller may not see
+/// is not among them, and a field that they may not read is not in one.
+pub(in crate::kernel) struct Lookups(Vec<Lookup>);
+
+/// The records that one reference points to.
+struct Lookup {
+    reference: String,
+    /// Of the reference among the columns.
+    position: usize,
+    grant: Arc<Grant>,
+    columns: Arc<[ColumnRef]>,
 }
 
-async fn targets(
-    kernel: &Kernel,
-    work: &Work,
-    target: &str,
-    ids: &[String],
-    fields: &BTreeSet<&str>,
-) -> Result<HashMap<String, Value>> {
-    let grant = match work.read_grant(target) {
-        Ok(grant) => grant,
-        Err(error)
-            if matches!(
-                error.reason(),
-                Reason::PermissionDenied | Reason::NotFound | Reason::MethodNotAllowed
-            ) =>
-        {
-            return Ok(HashMap::new());
+impl Lookups {
+    /// Those that these formulas need.
+    ///
+    /// # Errors
+    /// Those of the grant but a refusal.
+    pub(in crate::kernel) fn of(
+        work: &Work,
+        formulas: &[Arc<Formula>],
+        columns: &[ColumnRef],
+    ) -> Result<Self> {
+        let mut asked: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (reference, fields) in formulas.iter().flat_map(|formula| &formula.lookups) {
+            let read = asked.entry(reference).or_default();
+            read.extend(fields.iter().map(String::as_str));
         }
-        Err(error) => return Err(error),
-    };
-    let columns: Arc<[ColumnRef]> = grant
-        .schema
-        .columns
-        .iter()
-        .filter(|column| {
-            let name = column.field.name.as_str();
-            name == "id" || (fields.contains(name) && grant.can_read(name))
-        })
-        .cloned()
-        .collect();
-    let dialect = kernel.db.dialect();
-    let statement = select::by_ids(&grant.schema, &grant.rows, ids, &columns, dialect);
-    let records = kernel
-        .db
-        .query(statement, move |row| {
+        let mut lookups = Vec::new();
+        for (reference, fields) in asked {
+            let position = columns
+                .iter()
+                .position(|column| column.field.name == reference);
+            let Some(position) = position else { continue };
+            let Some(target) = columns[position].field.reference.as_deref() else {
+                continue;
+            };
+            let grant = match work.read_grant(target) {
+                Ok(grant) => grant,
+                Err(error)
+                    if matches!(
+                        error.reason(),
+                        Reason::PermissionDenied | Reason::NotFound | Reason::MethodNotAllowed
+                    ) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let read = grant.schema.columns.iter().filter(|column| {
+                let name = column.field.name.as_str();
+                name == "id" || (fields.contains(name) && grant.can_read(name))
+            });
+            lookups.push(Lookup {
+                reference: reference.to_owned(),
+                position,
+                columns: read.cloned().collect(),
+                grant,
+            });
+        }
+        Ok(Self(lookups))
+    }
+
+    /// What they find for rows.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(in crate::kernel) async fn find(&self, db: &Db, rows: &[&[Cell]]) -> Result<LookedUp> {
+        let dialect = db.dialect();
+        let mut found = LookedUp::new();
+        for lookup in &self.0 {
+            if let Some(statement) = lookup.statement(rows, dialect) {
+                let records = db.query(statement, lookup.reader(dialect)).await?;
+                found.insert(lookup.reference.clone(), records.into_iter().collect());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The same within a transaction, which sees what it has written itself.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(in crate::kernel) async fn find_in(
+        &self,
+        tx: &mut Tx,
+        rows: &[&[Cell]],
+    ) -> Result<LookedUp> {
+        let dialect = tx.dialect();
+        let mut found = LookedUp::new();
+        for lookup in &self.0 {
+            if let Some(statement) = lookup.statement(rows, dialect) {
+                let records = tx.query(statement, lookup.reader(dialect)).await?;
+                found.insert(lookup.reference.clone(), records.into_iter().collect());
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Lookup {
+    /// None where no row refers to anything.
+    fn statement(&self, rows: &[&[Cell]], dialect: Dialect) -> Option<Statement> {
+        let ids = rows.iter().filter_map(|row| row[self.position].as_text());
+        let ids: BTreeSet<&str> = ids.collect();
+        let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+        let (schema, rows) = (&self.grant.schema, &self.grant.rows);
+        let statement = || select::by_ids(schema, rows, &ids, &self.columns, dialect);
+        (!ids.is_empty()).then(statement)
+    }
+
+    /// Reads a record: its id, and what may be read of it.
+    fn reader(
+        &self,
+        dialect: Dialect,
+    ) -> impl Fn(&Row<'_>) -> Result<(String, Value), DbError> + Send + 'static {
+        let columns = Arc::clone(&self.columns);
+        move |row| {
             let mut id = String::new();
             let mut record = Map::new();
             for (index, column) in columns.iter().enumerate() {
@@ -97,8 +151,7 @@ async fn targets(
                 }
                 record.insert(column.field.name.clone(), cell.to_json());
             }
-            Ok::<_, DbError>((id, Value::Object(record)))
-        })
-        .await?;
-    Ok(records.into_iter().collect())
+            Ok((id, Value::Object(record)))
+        }
+    }
 }

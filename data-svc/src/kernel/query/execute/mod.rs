@@ -18,7 +18,7 @@ use crate::kernel::{Kernel, Record, Work, model::rights::Operation};
 pub(in crate::kernel) use self::{
     fits::fits,
     get::{exists, is_reachable, row},
-    lookups::look_up,
+    lookups::Lookups,
     record::{record_json, record_not_found, write_formulas},
 };
 pub use self::{get::get, list::list, select::select};
