@@ -1,9 +1,6 @@
 //! What one request works with.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh::{Ctx, Result};
 use metadata::ApiMethod;
@@ -19,8 +16,8 @@ use super::{
     },
 };
 
-/// Grants by object and operation.
-type Decisions = HashMap<(String, Operation), Arc<Grant>>;
+/// What was decided about objects and operations; a handful, so they are looked through in turn.
+type Decisions = Vec<(Operation, Arc<Grant>)>;
 
 /// What one request works with: one snapshot of the metadata, one principal, one moment, and what
 /// was decided so far.
@@ -113,9 +110,11 @@ impl Work {
     /// # Errors
     /// PERMISSION_DENIED.
     pub fn grant(&self, schema: &Arc<Schema>, operation: Operation) -> Result<Arc<Grant>> {
-        let key = (schema.name().to_owned(), operation);
-        if let Some(grant) = self.decided().get(&key) {
-            return Ok(Arc::clone(grant));
+        let decided = self.decided().iter().find_map(|(about, grant)| {
+            (*about == operation && grant.schema.name() == schema.name()).then(|| Arc::clone(grant))
+        });
+        if let Some(grant) = decided {
+            return Ok(grant);
         }
         let asking = Asking {
             registry: &self.registry,
@@ -123,7 +122,7 @@ impl Work {
             now: self.now,
         };
         let grant = Arc::new(access::grant(asking, schema, operation)?);
-        self.decided().insert(key, Arc::clone(&grant));
+        self.decided().push((operation, Arc::clone(&grant)));
         Ok(grant)
     }
 
