@@ -70,6 +70,15 @@ impl View {
         Ok(self.show(cells, &found))
     }
 
+    /// The record of these cells, once they are committed.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn answer(&self, kernel: &Kernel, cells: &[Cell]) -> Result<Record> {
+        let found = self.lookups.find(&kernel.db, &[cells]).await?;
+        Ok(self.show(cells, &found))
+    }
+
     /// The record of these cells.
     fn show(&self, cells: &[Cell], found: &LookedUp) -> Record {
         let schema = &self.schema;
@@ -116,7 +125,5 @@ pub(super) async fn answer(
     schema: &Arc<Schema>,
     cells: &[Cell],
 ) -> Result<Record> {
-    let view = View::of(work, schema)?;
-    let found = view.lookups.find(&kernel.db, &[cells]).await?;
-    Ok(view.show(cells, &found))
+    View::of(work, schema)?.answer(kernel, cells).await
 }

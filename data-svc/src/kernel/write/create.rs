@@ -8,7 +8,7 @@ use metadata::ApiMethod;
 
 use super::{
     after::Context,
-    answer::{View, answer},
+    answer::View,
     apply::{self, NewRow},
     autonumber,
     body::Body,
@@ -52,13 +52,13 @@ pub async fn create(
         Begun::Fresh(claim) => claim,
     };
     let row = prepare(kernel, work, &grant, parsed?).await?;
-    let schema = Arc::clone(&row.schema);
-    let view = View::of(work, &schema)?;
+    let view = View::of(work, &row.schema)?;
     let job = Arc::new((row, view, Context::of(kernel, work), claim.clone()));
+    let prepared = Arc::clone(&job);
     let created = kernel.db.write::<_, Error, _>(move |tx| {
-        let job = Arc::clone(&job);
+        let prepared = Arc::clone(&prepared);
         async move {
-            let (row, view, context, claim) = &*job;
+            let (row, view, context, claim) = &*prepared;
             let cells = apply::create(tx, context, row).await?;
             let kept = idempotency::keep(tx, claim.as_ref(), view, &cells).await?;
             Ok((cells, kept))
@@ -67,10 +67,10 @@ pub async fn create(
     });
     let created = match created.await {
         Ok((_, Some(kept))) => Ok(kept),
-        Ok((cells, None)) => answer(kernel, work, &schema, &cells).await,
+        Ok((cells, None)) => job.1.answer(kernel, &cells).await,
         Err(error) => Err(error),
     };
-    idempotency::end(kernel, work, &schema, claim, created).await
+    idempotency::end(kernel, work, &grant.schema, claim, created).await
 }
 
 /// Creates several records in one transaction, all or none, and tells how many: those whose id, or

@@ -83,7 +83,8 @@ async fn change(
         let (job, effects) = prepare(kernel, work, edit, &payload, id, before).await?;
         let view = View::of(work, schema)?;
         let context = Context::of(kernel, work);
-        let prepared = Arc::new((job, effects, view, context, claim.clone()));
+        let job = Arc::new((job, effects, view, context, claim.clone()));
+        let prepared = Arc::clone(&job);
         let applied = kernel.db.write::<_, Error, _>(move |tx| {
             let prepared = Arc::clone(&prepared);
             async move {
@@ -99,7 +100,7 @@ async fn change(
         match applied.await? {
             None => {}
             Some((_, Some(kept))) => return Ok(kept),
-            Some((after, None)) => return answer(kernel, work, schema, &after).await,
+            Some((after, None)) => return job.2.answer(kernel, &after).await,
         }
     }
     Err(conflict(schema, id))
