@@ -69,14 +69,34 @@ impl Control {
     }
 }
 
+/// How long a connection waits for a lock of the file.
+const BUSY: Duration = Duration::from_secs(5);
+/// Between two attempts to open a file that another process is just turning into WAL mode.
+const OPEN_AGAIN: Duration = Duration::from_millis(5);
+
 impl Conn {
+    /// Opens the file. SQLite waits by itself for every lock but the one for changing the journal's
+    /// mode, where it answers SQLITE_BUSY at once: processes that open a new file at the same moment
+    /// meet there.
     pub(super) fn open(path: &Path, role: Role, timeout: Duration) -> Result<Self, DbError> {
+        let began = Instant::now();
+        loop {
+            match Self::open_once(path, role, timeout) {
+                Err(DbError::Serialization) if began.elapsed() < BUSY => {
+                    std::thread::sleep(OPEN_AGAIN);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_once(path: &Path, role: Role, timeout: Duration) -> Result<Self, DbError> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if role == Role::Writer {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         }
         let raw = Connection::open_with_flags(path, flags)?;
-        raw.busy_timeout(Duration::from_secs(5))?;
+        raw.busy_timeout(BUSY)?;
         // synchronous=FULL: an acknowledged write survives a power cut (architecture.md §10).
         raw.execute_batch(match role {
             Role::Writer => {

@@ -228,3 +228,16 @@ async fn only_files_and_servers_are_opened() {
     };
     assert!(matches!(Db::open(&config).await, Err(DbError::Config(_))));
 }
+
+/// Turning a new file's log on takes a lock that SQLite does not wait for.
+#[tokio::test]
+async fn a_new_file_is_opened_by_many_at_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.db");
+        let config = DbConfig::new(format!("sqlite:{}", path.display()));
+        for opened in soon(join_all((0..12).map(|_| Db::open(&config)))).await {
+            opened.unwrap().close().await;
+        }
+    }
+}

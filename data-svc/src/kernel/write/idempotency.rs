@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use indexmap::IndexMap;
 use mesh::{Error, Result, db::Tx, error::Reason};
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,34 @@ pub(super) async fn keep(
     let record = view.show_in(tx, cells).await?;
     claim.keep(tx, &record).await?;
     Ok(Some(record))
+}
+
+/// What the writer is told of a row that they left as it was; kept under a claim, like the answer to
+/// any other call.
+///
+/// # Errors
+/// As [`Claim::keep`].
+pub(super) async fn keep_alone(
+    kernel: &Kernel,
+    claim: Option<Claim>,
+    view: View,
+    cells: Vec<Cell>,
+) -> Result<Record> {
+    let Some(claim) = claim else {
+        return view.answer(kernel, &cells).await;
+    };
+    let job = Arc::new((claim, view, cells));
+    let kept = kernel.db.write::<_, Error, _>(move |tx| {
+        let job = Arc::clone(&job);
+        async move {
+            let (claim, view, cells) = &*job;
+            let record = view.show_in(tx, cells).await?;
+            claim.keep(tx, &record).await?;
+            Ok(record)
+        }
+        .boxed()
+    });
+    kept.await
 }
 
 /// How a call begins.

@@ -78,7 +78,8 @@ async fn change(
         let before = reach::row(kernel, work, edit, Operation::Edit, id).await?;
         reach::check_version(kernel, work, schema, &before, id, token).await?;
         if payload.cells.0.iter().all(Option::is_none) && payload.problems.is_empty() {
-            return answer(kernel, work, schema, &before).await;
+            let view = View::of(work, schema)?;
+            return idempotency::keep_alone(kernel, claim, view, before).await;
         }
         let (job, effects) = prepare(kernel, work, edit, &payload, id, before).await?;
         let view = View::of(work, schema)?;
