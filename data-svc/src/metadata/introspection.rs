@@ -72,6 +72,11 @@ fn required(value: &Value) -> Vec<&str> {
 #[must_use]
 pub fn shown(work: &Work, item_type: ItemType, item: &Item) -> Value {
     let mut value = item.value.clone();
+    // A field or a label may be called like a secret; services work with what is written.
+    let labels = matches!(item_type, ItemType::Object | ItemType::Translation);
+    if let (Principal::User(_), false) = (&work.principal, labels) {
+        mask_secrets(&mut value);
+    }
     if let Value::Object(map) = &mut value {
         if item_type == ItemType::Object {
             show_fields(work, &item.name, map);
@@ -94,6 +99,30 @@ pub fn shown(work: &Work, item_type: ItemType, item: &Item) -> Value {
         map.insert("_provenance".to_owned(), json!("package"));
     }
     value
+}
+
+/// What stands in place of a secret that an item holds.
+const MASK: &str = "***";
+
+/// Nobody reads a secret back that was written into metadata.
+fn mask_secrets(value: &mut Value) {
+    let is_secret = |key: &str| {
+        ["secret", "password", "apikey", "token", "authorization"]
+            .iter()
+            .any(|name| key.eq_ignore_ascii_case(name))
+    };
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text) if is_secret(key) => MASK.clone_into(text),
+                    other => mask_secrets(other),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(mask_secrets),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// An item as the caller sees it, its labels in the first of those languages that there is; the
@@ -216,4 +245,23 @@ pub fn etag(
     let digest = hasher.finalize();
     let bytes = digest.iter().take(16);
     bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_wherever_they_stand() {
+        let mut item = json!({"name": "sync", "secret": "whsec_1", "sharing": {"password": "p"},
+            "headers": [{"Authorization": "Bearer x"}], "passwordHint": "kept",
+            "token": {"env": "SYNC_TOKEN"}});
+        mask_secrets(&mut item);
+        assert_eq!(
+            item,
+            json!({"name": "sync", "secret": "***", "sharing": {"password": "***"},
+                "headers": [{"Authorization": "***"}], "passwordHint": "kept",
+                "token": {"env": "SYNC_TOKEN"}})
+        );
+    }
 }

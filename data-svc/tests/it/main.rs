@@ -7,5 +7,6 @@ mod changes;
 mod people;
 mod registry;
 mod repeats;
+mod rights;
 mod summaries;
 mod traces;

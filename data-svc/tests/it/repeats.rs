@@ -113,23 +113,26 @@ both!(it_answers_what_was_answered_first, async |bed: &Bed| {
     assert_eq!(other.reason(), Reason::IdempotencyKeyReused);
 });
 
-both!(a_change_of_nothing_keeps_its_answer_too, async |bed: &Bed| {
-    let rooms = replica(bed).await;
-    let ann = Ann { rooms: &rooms };
-    let made = ann.create("writer", "").await.expect("created");
-    let empty = async |key: &str| {
-        let target = ("paper", made.id.as_str());
-        write::update(&rooms.kernel, &ann.work("writer"), target, b"{}", "", key).await
-    };
-    let first = empty("k1").await.expect("answered");
-    assert_eq!((read(&first), first.version), (read(&made), 1));
-    ann.update(&made.id, "second", "").await.expect("changed");
-    let again = empty("k1").await.expect("answered");
-    assert_eq!((again.json, again.version), (first.json, 1));
-    let other = ann.update(&made.id, "third", "k1").await;
-    let other = other.expect_err("another body");
-    assert_eq!(other.reason(), Reason::IdempotencyKeyReused);
-});
+both!(
+    a_change_of_nothing_keeps_its_answer_too,
+    async |bed: &Bed| {
+        let rooms = replica(bed).await;
+        let ann = Ann { rooms: &rooms };
+        let made = ann.create("writer", "").await.expect("created");
+        let empty = async |key: &str| {
+            let target = ("paper", made.id.as_str());
+            write::update(&rooms.kernel, &ann.work("writer"), target, b"{}", "", key).await
+        };
+        let first = empty("k1").await.expect("answered");
+        assert_eq!((read(&first), first.version), (read(&made), 1));
+        ann.update(&made.id, "second", "").await.expect("changed");
+        let again = empty("k1").await.expect("answered");
+        assert_eq!((again.json, again.version), (first.json, 1));
+        let other = ann.update(&made.id, "third", "k1").await;
+        let other = other.expect_err("another body");
+        assert_eq!(other.reason(), Reason::IdempotencyKeyReused);
+    }
+);
 
 both!(
     a_writer_who_may_not_read_is_told_the_id_again,

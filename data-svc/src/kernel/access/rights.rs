@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mesh::identity::{ADMIN_PERMISSION_SET, Identity};
-use metadata::{FieldType, ObjectPermission, PermissionSet};
+use metadata::{Field, FieldType, ObjectPermission, PermissionSet};
 
 use crate::kernel::model::{
     field_set::FieldSet, registry::Registry, rights::Rights, schema::Schema,
@@ -60,18 +60,22 @@ pub(super) fn merge(sets: &[&PermissionSet], schema: &Schema, positions: &[Strin
 }
 
 /// Fields without an entry in any set are open (or closed, when the object says so); entries of
-/// several sets merge most permissively.
+/// several sets merge most permissively. A field that asks for system permissions is closed to who
+/// lacks one of them, and one with a masking rule, which nobody applies yet, is closed to readers.
 fn fields(sets: &[&PermissionSet], schema: &Schema) -> (FieldSet, FieldSet) {
-    let hidden = |readable: bool| -> Vec<String> {
-        let never = schema.object.fields.values().filter(|field| {
-            field.internal || matches!(field.field_type, FieldType::Password | FieldType::Secret)
-        });
-        never
-            .filter(|_| readable)
-            .map(|field| field.name.clone())
-            .collect()
-    };
     let admin = sets.iter().any(|set| set.name == ADMIN_PERMISSION_SET);
+    let held = |key: &String| sets.iter().any(|set| set.system_permissions.contains(key));
+    let is_hidden = |field: &Field, readable: bool| {
+        let secret = matches!(field.field_type, FieldType::Password | FieldType::Secret);
+        let lacking = !field.required_permissions.iter().all(held);
+        (readable && (field.internal || secret))
+            || (!admin && (lacking || (readable && field.masking_rule.is_some())))
+    };
+    let hidden = |readable: bool| -> Vec<String> {
+        let fields = schema.object.fields.values();
+        let hidden = fields.filter(|field| is_hidden(field, readable));
+        hidden.map(|field| field.name.clone()).collect()
+    };
     let mut entries: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
     if !admin {
         for (field, entry) in sets
@@ -90,7 +94,7 @@ fn fields(sets: &[&PermissionSet], schema: &Schema) -> (FieldSet, FieldSet) {
         names
     };
     if schema.object.field_default_deny && !admin {
-        let only = |pick: fn(&(bool, bool)) -> bool| {
+        let only = |readable: bool, pick: fn(&(bool, bool)) -> bool| {
             let mut names: Vec<String> = entries
                 .iter()
                 .filter(|(_, rights)| pick(rights))
@@ -104,9 +108,14 @@ fn fields(sets: &[&PermissionSet], schema: &Schema) -> (FieldSet, FieldSet) {
                     .filter(|field| field.system)
                     .map(|field| field.name.clone()),
             );
+            let hidden = hidden(readable);
+            names.retain(|name| !hidden.contains(name));
             FieldSet::Only(sorted(names))
         };
-        return (only(|rights| rights.0), only(|rights| rights.1));
+        return (
+            only(true, |rights| rights.0),
+            only(false, |rights| rights.1),
+        );
     }
     let all_but = |readable: bool, pick: fn(&(bool, bool)) -> bool| {
         let mut names = hidden(readable);

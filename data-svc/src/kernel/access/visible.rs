@@ -42,10 +42,16 @@ pub(super) fn visible(
     let sharing = sharing(asking, identity, rights, schema, operation, depth);
     let policies = policies(asking, identity, rights, schema, operation);
     let rows = tenant.clone().and(sharing.clone()).and(policies.using);
-    // Who may hand a record over may move it out of their own reach.
-    let kept = match rights.transfer || operation == Operation::Create {
-        true => Predicate::True,
-        false => sharing,
+    let controlled = schema.object.owd() == OwdModel::ControlledByParent;
+    let kept = match operation {
+        // A detail is a part of its master, so adding one is changing that.
+        Operation::Create if controlled && !rights.modify_all => {
+            controlled_by_parent(asking, schema, operation, depth)
+        }
+        Operation::Create => Predicate::True,
+        // Who may hand a record over may move it out of their own reach.
+        Operation::Read | Operation::Edit | Operation::Delete if rights.transfer => Predicate::True,
+        Operation::Read | Operation::Edit | Operation::Delete => sharing,
     };
     Visible {
         rows,

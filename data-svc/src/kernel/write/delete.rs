@@ -16,7 +16,10 @@ use super::{
 };
 use crate::kernel::{
     Kernel, Record, Work,
-    access::{Grant, Principal, assignment::USER_PERMISSION_SET},
+    access::{
+        Grant, Principal,
+        assignment::{self, USER_PERMISSION_SET},
+    },
     model::{cell::Cell, hooks::HookEvent, rights::Operation, schema::Schema},
     store::{self, write::Delete},
 };
@@ -107,6 +110,8 @@ async fn prepare(
     before: Vec<Cell>,
 ) -> Result<(Delete, Vec<Effect>)> {
     let schema = &grant.schema;
+    // Whoever could not give a right cannot take it from others either.
+    assignment::check(&work.registry, &work.principal, schema, &before)?;
     check_last_admin(kernel, work, schema, &before).await?;
     let mut effects = Vec::new();
     for event in [HookEvent::BeforeDelete, HookEvent::AfterDelete] {

@@ -8,7 +8,7 @@ use metadata::ApiMethod;
 
 use super::{
     after::Context,
-    answer::{View, answer},
+    answer::View,
     apply::{self, Effect, conflict},
     body::Body,
     hooks::{self, Invocation},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::kernel::{
     Kernel, Record, Work,
-    access::Grant,
+    access::{Grant, assignment},
     malformed_first,
     model::{cell::Cell, hooks::HookEvent, rights::Operation, schema::Schema},
     query,
@@ -154,6 +154,9 @@ async fn prepare(
     password::hash(schema, &mut cells).await?;
     let mut after = cells.over(&before);
     stamp(work, schema, &before, &mut after);
+    for row in [&before, &after] {
+        assignment::check(&work.registry, &work.principal, schema, row)?;
+    }
     let object = |name: &str| work.registry.schema(name);
     if !query::fits(&kernel.db, object, schema, &grant.check, &after).await? {
         return Err(not_allowed(schema, "change the record to this"));
