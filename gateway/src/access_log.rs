@@ -1,87 +1,74 @@
-//! A request on its way: what is known of it from the start, what is learned, and what is told of it
-//! in the end, to its client, the metrics and the log.
+//! The layer around everything that may log: it gives a request its [`RequestContext`] and its span,
+//! and tells the metrics and the log how it ended, also when its client has gone away before.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
-use mesh::{
-    clock,
-    ctx::REQUEST_ID,
-    identity::Identity,
-    telemetry::{Served, Trace},
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
 };
+use mesh::{ctx, telemetry::Served};
 use tokio::time::Instant;
+use tower_http::request_id::RequestId;
+use tracing::Instrument as _;
 
-use crate::{limits::Verdict, probes};
-
-/// Where a request came in.
-#[derive(Clone, Copy)]
-pub(crate) struct From {
-    /// The address at the other end of the connection.
-    pub(crate) address: IpAddr,
-    /// Whether the connection is one too many.
-    pub(crate) spare: bool,
-}
-
-/// What is known of a request before anything is decided.
-pub(super) struct Asked {
-    pub(super) id: Arc<str>,
-    /// The client's address, as far as it can be told.
-    pub(super) client: IpAddr,
-    /// Whether a trusted proxy handed it on.
-    pub(super) proxied: bool,
-    /// Whether the connection is one too many.
-    pub(super) spare: bool,
-    pub(super) started: Instant,
-    /// Its `Origin`, when it is trusted.
-    pub(super) origin: Option<HeaderValue>,
-    pub(super) parts: Parts,
-}
-
-impl Asked {
-    pub(super) fn path(&self) -> &str {
-        self.parts.uri.path()
-    }
-}
-
-/// What is learned of a request on the way.
-#[derive(Default)]
-pub(super) struct Noted {
-    /// The trace it belongs to.
-    pub(super) trace: Option<Trace>,
-    /// Who asks.
-    pub(super) user: Option<Arc<Identity>>,
-    /// What the rate limit said.
-    pub(super) counted: Option<Verdict>,
-}
-
-/// A request that is being answered; told when it is, or when its client has gone away.
-pub(super) struct Answering<'a> {
-    pub(super) method: &'a Method,
-    pub(super) route: &'a Arc<str>,
-    pub(super) served: Served,
-    pub(super) started: Instant,
-    pub(super) noted: Noted,
-    pub(super) answered: bool,
-}
+use crate::{head, probes, request_context::RequestContext, state::AppState};
 
 /// Status of a request whose client went away before it was answered; nobody ever receives it.
 const CLIENT_GONE: u16 = 499;
 
-impl Answering<'_> {
-    pub(super) fn answered(mut self, status: u16) {
+/// The layer.
+pub(crate) async fn access_log(
+    State(app): State<Arc<AppState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    head::name_host(&mut parts);
+    let id = parts.extensions.get::<RequestId>();
+    let id = id.and_then(|id| id.header_value().to_str().ok());
+    let id: Arc<str> = id.map_or_else(|| mesh::id::new().into(), Arc::from);
+    let label = app.label(&parts.method, parts.uri.path());
+    let method = probes::method_label(&parts.method);
+    let served = Served::http("gateway", method, &label, &id, &parts.headers);
+    let trace = served.trace().cloned();
+    let context = RequestContext::new(&app, id, &parts, started, trace);
+    parts.extensions.insert(context.clone());
+    let span = served.span().clone();
+    let entry = Entry {
+        route: label,
+        served,
+        context,
+        answered: false,
+    };
+    let (id, trace) = (entry.context.id.clone(), entry.context.trace.clone());
+    let work = next.run(Request::from_parts(parts, body));
+    let response = ctx::serving(id, trace, work).instrument(span).await;
+    entry.answered(response.status().as_u16());
+    response
+}
+
+/// A request that is being answered; told when it is, or when its client has gone away.
+struct Entry {
+    route: Arc<str>,
+    served: Served,
+    context: RequestContext,
+    answered: bool,
+}
+
+impl Entry {
+    fn answered(mut self, status: u16) {
         self.answered = true;
         self.tell(status);
     }
 
     fn tell(&self, status: u16) {
-        let took = self.started.elapsed();
-        probes::count(self.method, self.route, status, took);
-        let user = self
-            .noted
-            .user
-            .as_deref()
-            .map(|identity| &*identity.subject);
+        let took = self.context.started.elapsed();
+        probes::count(&self.context.method, &self.route, status, took);
+        let user = self.context.user.get();
+        let user = user.map(|identity| &*identity.subject);
         self.served.http_ended(status, user);
         let message = if self.answered {
             "request answered"
@@ -90,7 +77,7 @@ impl Answering<'_> {
         };
         let duration_ms = took.as_secs_f64() * 1e3;
         // Probes and scrapes come every few seconds and tell nothing.
-        let probe = matches!(&**self.route, "/health" | "/ready" | "/metrics") && status < 400;
+        let probe = matches!(&*self.route, "/health" | "/ready" | "/metrics") && status < 400;
         self.served.span().in_scope(|| match probe {
             true => tracing::debug!(http.response.status_code = status, duration_ms, message),
             false => tracing::info!(
@@ -103,36 +90,10 @@ impl Answering<'_> {
     }
 }
 
-impl Drop for Answering<'_> {
+impl Drop for Entry {
     fn drop(&mut self) {
         if !self.answered {
             self.tell(CLIENT_GONE);
         }
-    }
-}
-
-/// Every answer, failures too, carries the request id, and says what it is and who may keep it.
-pub(super) fn protect(headers: &mut HeaderMap, request_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-}
-
-/// The limit, what is left of it, and when all of it is there again (epoch seconds).
-pub(super) fn tell(verdict: Verdict, headers: &mut HeaderMap) {
-    let full_at_ms = clock::unix_ms() + i64::try_from(verdict.full_in.as_millis()).unwrap_or(0);
-    for (name, value) in [
-        ("x-ratelimit-limit", i64::from(verdict.limit)),
-        ("x-ratelimit-remaining", i64::from(verdict.remaining)),
-        ("x-ratelimit-reset", (full_at_ms + 999) / 1000),
-    ] {
-        headers.insert(HeaderName::from_static(name), value.into());
     }
 }

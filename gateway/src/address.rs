@@ -51,6 +51,14 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
+/// Who an address belongs to: itself, and of IPv6 the network of 64 bits that one customer has.
+pub(crate) fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
+    }
+}
+
 impl Networks {
     /// Whether the word of who connects from that address is taken.
     pub(crate) fn contain(&self, address: IpAddr) -> bool {

@@ -1,9 +1,9 @@
-//! The single checks of the stack: head, credential, origin.
+//! Who asks, and that a change with a cookie comes from a trusted page.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{HeaderMap, Method};
 use mesh::{
     Ctx, Error,
-    ctx::{Caller, REQUEST_ID},
+    ctx::Caller,
     error::Reason,
     guard,
     resolver::{Credential, Resolver},
@@ -12,65 +12,10 @@ use mesh::{
 use tokio::time::Instant;
 
 use crate::{
-    answer::Refusal,
     origin::Origins,
     path,
     upstream::{Repeats, Upstream},
 };
-
-/// Longest path and query.
-const URL_MAX: usize = 8 * 1024;
-/// Most bytes of headers, names and values.
-const HEADERS_MAX: usize = 32 * 1024;
-const REQUEST_ID_MAX: usize = 128;
-
-/// HTTP/2 names the host in the URI; from here on it is in the header either way.
-pub(crate) fn name_host(parts: &mut Parts) {
-    if parts.headers.contains_key(header::HOST) {
-        return;
-    }
-    let authority = parts.uri.authority().map(|authority| authority.as_str());
-    if let Some(Ok(host)) = authority.map(HeaderValue::from_str) {
-        parts.headers.insert(header::HOST, host);
-    }
-}
-
-/// The client's own request id when it is well formed, else a new one.
-pub(crate) fn request_id(headers: &HeaderMap) -> String {
-    let given = headers
-        .get(REQUEST_ID)
-        .and_then(|value| value.to_str().ok());
-    match given {
-        Some(id)
-            if (1..=REQUEST_ID_MAX).contains(&id.len())
-                && id.bytes().all(|byte| byte.is_ascii_graphic()) =>
-        {
-            id.to_owned()
-        }
-        _ => mesh::id::new(),
-    }
-}
-
-/// Refuses a URL or headers that are too long (414, 431).
-pub(crate) fn check_head(parts: &Parts) -> Result<(), Refusal> {
-    let url = parts.uri.path_and_query();
-    if url.is_some_and(|url| url.as_str().len() > URL_MAX) {
-        let message = format!("The URL is longer than {URL_MAX} bytes");
-        let error = Error::new(Reason::ValidationError, message).with("limit", URL_MAX);
-        return Err(Refusal::with_status(error, StatusCode::URI_TOO_LONG));
-    }
-    let headers = parts.headers.iter();
-    let size: usize = headers
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if size > HEADERS_MAX {
-        let message = format!("The headers are larger than {HEADERS_MAX} bytes");
-        let error = Error::new(Reason::ValidationError, message).with("limit", HEADERS_MAX);
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Err(Refusal::with_status(error, status));
-    }
-    Ok(())
-}
 
 /// Who asks. Where the route is public a credential that is not good counts as none.
 /// Asking auth-svc is a read, so it is repeated like one.
@@ -110,17 +55,17 @@ pub(crate) async fn authenticate(
 /// Refuses a change that came with a cookie from a page that is not trusted.
 pub(crate) fn check_origin(
     origins: &Origins,
-    parts: &Parts,
+    (method, path, headers): (&Method, &str, &HeaderMap),
     credential: Option<&Credential>,
 ) -> Result<(), Error> {
     let by_cookie = matches!(credential, Some(Credential::Cookie(_)));
-    let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if safe || !by_cookie || origins.may_change(&parts.headers) {
+    let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if safe || !by_cookie || origins.may_change(headers) {
         return Ok(());
     }
     let message = "A request with a cookie must come from a trusted origin";
     // Better Auth's clients know this word; elsewhere the seed's code comes first.
-    Err(if path::is_auth(parts.uri.path()) {
+    Err(if path::is_auth(path) {
         Error::new(Reason::InvalidOrigin, message)
     } else {
         Error::denied(message).with("reason", "INVALID_ORIGIN")

@@ -12,7 +12,7 @@ use mesh::{Error, error::Reason, route::Route};
 use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
 
-use crate::answer::Refusal;
+use crate::response::Refusal;
 
 /// Most bytes of a body that is too large that are read to get the answer through.
 const DISCARD_MAX: usize = 64 * 1024 * 1024;

@@ -1,9 +1,9 @@
 //! What can be set; `config.default.toml` holds and documents the defaults.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
-use mesh::config::Secret;
+use mesh::{config::Secret, connection::Deadlines};
 use serde::{Deserialize, Deserializer};
 
 use crate::{
@@ -40,6 +40,15 @@ pub struct Config {
     pub max_in_flight: usize,
     /// Connections at the same time; requests on further ones are refused with 503.
     pub max_connections: usize,
+    /// Connections at the same time from one address (IPv6: /64), trusted proxies excepted; more are
+    /// closed.
+    pub max_connections_per_address: usize,
+    /// From accepting a connection to the whole head of its first request, in milliseconds.
+    pub head_timeout_ms: u64,
+    /// From the end of an answer to the whole head of the connection's next request, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// For a client to take anything of an answer that is ready for it, in milliseconds.
+    pub write_timeout_ms: u64,
     /// How long running requests may take to end after a shutdown was asked for, in milliseconds.
     pub drain_ms: u64,
     /// The mesh secret; from the section `mesh`, so not read here.
@@ -132,6 +141,13 @@ impl Config {
         for (key, value) in [
             ("max_in_flight", self.max_in_flight),
             ("max_connections", self.max_connections),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address,
+            ),
+            ("head_timeout_ms", millis(self.head_timeout_ms)),
+            ("idle_timeout_ms", millis(self.idle_timeout_ms)),
+            ("write_timeout_ms", millis(self.write_timeout_ms)),
         ] {
             if value == 0 {
                 problems.push(format!("gateway.{key}: must be more than 0"));
@@ -145,6 +161,19 @@ impl Config {
         };
         Ok((origins, Networks(networks)))
     }
+
+    /// How long a connection may keep us waiting.
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            head: Duration::from_millis(self.head_timeout_ms),
+            idle: Duration::from_millis(self.idle_timeout_ms),
+            write: Duration::from_millis(self.write_timeout_ms),
+        }
+    }
+}
+
+fn millis(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
 }
 
 /// TOML cannot say "none", so the empty text does.

@@ -1,9 +1,10 @@
 //! CORS: browsers of trusted origins may call and read answers; others get no CORS header at all,
 //! which is how they are refused.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use axum::{extract::Request, middleware::Next, response::Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::answer::{Body, empty};
+use crate::{request_context::RequestContext, response::empty};
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const HEADERS: &str = "Authorization, Content-Type, Accept, Accept-Language, X-API-Key, If-Match, \
@@ -13,15 +14,27 @@ const EXPOSED: &str = "set-auth-token, ETag, X-Request-Id, X-RateLimit-Limit, \
 /// Browsers cap this themselves; two hours is the longest that Chrome keeps.
 const MAX_AGE_S: &str = "7200";
 
+/// The layer: answers preflights, and marks every other answer.
+pub(crate) async fn layer(request: Request, next: Next) -> Response {
+    let origin = RequestContext::of(&request).origin.clone();
+    let mut response = if is_preflight(request.method(), request.headers()) {
+        preflight(origin.is_some())
+    } else {
+        next.run(request).await
+    };
+    mark(response.headers_mut(), origin);
+    response
+}
+
 /// Whether a request only asks what it may send.
-pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// The answer to a preflight; [`mark`] adds the origin.
-pub(crate) fn preflight(trusted: bool) -> Response<Body> {
+fn preflight(trusted: bool) -> Response {
     let mut response = empty(StatusCode::NO_CONTENT);
     if trusted {
         for (name, value) in [
@@ -38,7 +51,7 @@ pub(crate) fn preflight(trusted: bool) -> Response<Body> {
 }
 
 /// Lets `origin`, when it is trusted, read the answer.
-pub(crate) fn mark(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+fn mark(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     // Also without an origin: a cache must not hand this answer to another one.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = origin else { return };

@@ -3,15 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use http::{Response, StatusCode};
+use axum::response::Response;
+use http::StatusCode;
 use mesh::route::{Route, Table};
 use proto::annotations::v1::access::Rule;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    answer::{Body, json_response},
-    probes::Status,
-};
+use crate::{probes::Status, response::json_response};
 
 /// The document, but for how the services are right now.
 pub(crate) struct Discovery {
@@ -95,11 +93,7 @@ impl Discovery {
     }
 
     /// The document with the services as they are; `wrapped` as `/.well-known` has it.
-    pub(crate) fn document(
-        &self,
-        statuses: &[(&'static str, Status)],
-        wrapped: bool,
-    ) -> Response<Body> {
+    pub(crate) fn document(&self, statuses: &[(&'static str, Status)], wrapped: bool) -> Response {
         let mut services = Map::new();
         for family in &self.families {
             let status = statuses.iter().find(|(name, _)| *name == family.service);
@@ -132,7 +126,7 @@ impl Discovery {
     }
 
     /// The versions of the API.
-    pub(crate) fn versions(&self) -> Response<Body> {
+    pub(crate) fn versions(&self) -> Response {
         let mut version = version();
         version["url"] = json!("/api/v1");
         json_response(StatusCode::OK, json!({"versions": [version]}).to_string())

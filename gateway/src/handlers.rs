@@ -1,109 +1,197 @@
-//! What answers the paths that are the gateway's own.
+//! The paths that are the gateway's own, and what answers them; all others are the table's.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Response, header};
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{MethodRouter, get},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use mesh::{Error, guard, route::RateClass};
 use tokio::time::timeout_at;
 
-use super::{
-    Edge, is_overtaken,
-    request::{Asked, Noted},
-    timed_out,
-};
 use crate::{
-    answer::{Body, Refusal},
-    origin,
-    own::Own,
-    probes,
+    docs::{self, Asset},
+    origin, probes,
+    request_context::RequestContext,
+    response::{Refusal, empty},
+    state::AppState,
+    transcode::{self, is_overtaken, timed_out},
 };
 
 /// The longest that making a document may take.
 const LIMIT: Duration = guard::DEADLINE_DEFAULT;
+/// The paths beside those of [`docs`].
+const PATHS: [&str; 9] = [
+    "/",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/api",
+    "/api/v1",
+    "/api/v1/discovery",
+    "/api/v1/openapi.json",
+    "/.well-known/objectstack",
+];
 
-/// Answers it.
-pub(super) async fn answer(
-    edge: &Edge,
-    asked: &Asked,
-    own: Own,
-    noted: &mut Noted,
-) -> Result<Response<Body>, Refusal> {
-    match own {
-        Own::Health => Ok(probes::health()),
-        Own::Ready => edge.probes.ready().await,
-        Own::Metrics => Ok(probes::metrics()),
-        Own::Versions => Ok(edge.discovery.versions()),
-        Own::Docs(asset) => Ok(asset.response(&asked.parts.headers)),
-        Own::Discovery | Own::WellKnown => {
-            let wrapped = matches!(own, Own::WellKnown);
-            let work = discover(edge, asked, wrapped, noted);
-            within_limits(edge, asked, work).await
-        }
-        Own::OpenApi => {
-            let work = describe(edge, asked, noted);
-            within_limits(edge, asked, work).await
-        }
-    }
+/// Whether a path is one of them.
+pub(crate) fn is_own(path: &str) -> bool {
+    let path = match path.strip_suffix('/') {
+        None | Some("") => path,
+        Some(path) => path,
+    };
+    PATHS.contains(&path) || docs::asset(path).is_some()
 }
 
-/// As for any read: a place while there is one, and not for ever.
-async fn within_limits(
-    edge: &Edge,
-    asked: &Asked,
-    work: impl Future<Output = Result<Response<Body>, Refusal>>,
-) -> Result<Response<Body>, Refusal> {
-    let _place = edge.load.request(RateClass::Reads, asked.spare)?;
-    match timeout_at(asked.started + LIMIT, work).await {
-        Ok(answer) => answer,
-        Err(_) => Err(timed_out(LIMIT)),
+/// The routes, with the table behind them.
+pub(crate) fn routes(app: &Arc<AppState>) -> Router {
+    let own = |router: Router<Arc<AppState>>, path: &str, handler: MethodRouter<Arc<AppState>>| {
+        // A trailing slash does not count, here as in the table.
+        let slashed = format!("{path}/");
+        router.route(path, handler.clone()).route(&slashed, handler)
+    };
+    let mut router = Router::new().route("/", get(start));
+    for (path, handler) in [
+        ("/health", get(async || probes::health())),
+        ("/ready", get(ready)),
+        ("/metrics", get(async || probes::metrics())),
+        ("/api", get(versions)),
+        ("/api/v1", get(discover)),
+        ("/api/v1/discovery", get(discover)),
+        ("/.well-known/objectstack", get(discover_wrapped)),
+        ("/api/v1/openapi.json", get(describe)),
+    ] {
+        router = own(router, path, handler);
     }
+    for asset in docs::assets() {
+        let file = async move |headers: HeaderMap| asset_of(asset, &headers);
+        router = own(router, asset.path, get(file));
+    }
+    router
+        .method_not_allowed_fallback(other_method)
+        .fallback(transcode::answer)
+        .with_state(Arc::clone(app))
 }
 
-async fn discover(
-    edge: &Edge,
-    asked: &Asked,
-    wrapped: bool,
-    noted: &mut Noted,
-) -> Result<Response<Body>, Refusal> {
-    let public = edge.config.public_discovery;
-    let class = RateClass::Reads;
-    edge.identify(asked, class, public, LIMIT, noted).await?;
-    let services = edge.probes.statuses().await;
-    Ok(edge.discovery.document(&services, wrapped))
+fn asset_of(asset: &'static Asset, headers: &HeaderMap) -> Response {
+    asset.response(headers)
+}
+
+/// Leads browsers to the explorer; for programs there is nothing.
+async fn start(request: Request) -> Response {
+    let accepted = request.headers().get_all(header::ACCEPT).iter();
+    let browser = accepted
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("text/html"));
+    if !browser {
+        let path = request.uri().path();
+        return Refusal::no_route(request.method(), path).into_response(path, &[]);
+    }
+    let mut response = empty(StatusCode::FOUND);
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, HeaderValue::from_static("/docs"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+async fn ready(State(app): State<Arc<AppState>>) -> Response {
+    let ready = app.probes.ready().await;
+    ready.unwrap_or_else(|refusal| refusal.into_response("/ready", &[]))
+}
+
+async fn versions(State(app): State<Arc<AppState>>) -> Response {
+    app.discovery.versions()
+}
+
+/// Another method than GET on an own path.
+async fn other_method(State(app): State<Arc<AppState>>, request: Request) -> Response {
+    let path = request.uri().path();
+    let allowed = app.allowed(path);
+    if *request.method() == Method::OPTIONS {
+        return transcode::options(&allowed, path);
+    }
+    Refusal::method(request.method(), &allowed).into_response(path, &allowed)
+}
+
+async fn discover(State(app): State<Arc<AppState>>, request: Request) -> Response {
+    discovery(&app, request, false).await
+}
+
+async fn discover_wrapped(State(app): State<Arc<AppState>>, request: Request) -> Response {
+    discovery(&app, request, true).await
+}
+
+async fn discovery(app: &AppState, request: Request, wrapped: bool) -> Response {
+    within_limits(app, request, async |context, parts| {
+        let public = app.config.public_discovery;
+        transcode::identify(
+            app,
+            context,
+            &parts.headers,
+            RateClass::Reads,
+            public,
+            LIMIT,
+        )
+        .await?;
+        let services = app.probes.statuses().await;
+        Ok(app.discovery.document(&services, wrapped))
+    })
+    .await
 }
 
 /// The OpenAPI document for the caller.
-async fn describe(
-    edge: &Edge,
-    asked: &Asked,
-    noted: &mut Noted,
-) -> Result<Response<Body>, Refusal> {
-    let class = RateClass::Reads;
-    let identified = edge.identify(asked, class, false, LIMIT, noted).await?;
-    let (Some(credential), Some(caller)) = identified else {
-        return Err(Error::unauthenticated("Authentication required").into());
-    };
-    noted.user = Some(caller.identity.clone());
-    let mut ctx = edge.context(asked, Some(caller), LIMIT, noted.trace.clone());
-    let document = match edge.documents.of(&ctx).await {
-        Err(error) if is_overtaken(&error) => {
-            edge.resolver.forget(&credential);
-            ctx.caller = Some(edge.resolver.resolve(&credential).await?);
-            edge.documents.of(&ctx).await?
+async fn describe(State(app): State<Arc<AppState>>, request: Request) -> Response {
+    let app = &*app;
+    within_limits(app, request, async |context, parts| {
+        let headers = &parts.headers;
+        let class = RateClass::Reads;
+        let identified = transcode::identify(app, context, headers, class, false, LIMIT).await?;
+        let (Some(credential), Some(caller)) = identified else {
+            return Err(Error::unauthenticated("Authentication required").into());
+        };
+        let mut ctx = transcode::call_context(app, context, headers, Some(caller), LIMIT);
+        let document = match app.documents.of(&ctx).await {
+            Err(error) if is_overtaken(&error) => {
+                app.resolver.forget(&credential);
+                ctx.caller = Some(app.resolver.resolve(&credential).await?);
+                app.documents.of(&ctx).await?
+            }
+            document => document?,
+        };
+        Ok(document.response(&server(app, context, headers), headers))
+    })
+    .await
+}
+
+/// As for any read: a permit while there is one, and not for ever.
+async fn within_limits<F>(app: &AppState, request: Request, work: F) -> Response
+where
+    F: AsyncFnOnce(&RequestContext, &Parts) -> Result<Response, Refusal>,
+{
+    let context = RequestContext::of(&request);
+    let (parts, _) = request.into_parts();
+    let limited = async {
+        let _permit = app.concurrency.request(RateClass::Reads, context.spare)?;
+        match timeout_at(context.started + LIMIT, work(&context, &parts)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(timed_out(LIMIT, true).into()),
         }
-        document => document?,
     };
-    let server = server(edge, asked);
-    Ok(document.response(&server, &asked.parts.headers))
+    let path = parts.uri.path();
+    let outcome: Result<Response, Refusal> = limited.await;
+    let mut response = outcome.unwrap_or_else(|refusal| refusal.into_response(path, &[]));
+    transcode::tell_limit(&context, response.headers_mut());
+    response
 }
 
 /// The URL under which the client reaches the gateway, for the document's `servers`.
-fn server(edge: &Edge, asked: &Asked) -> String {
-    if let Some(url) = &edge.config.public_url {
+fn server(app: &AppState, context: &RequestContext, headers: &HeaderMap) -> String {
+    if let Some(url) = &app.config.public_url {
         return url.trim_end_matches('/').to_owned();
     }
-    let headers = &asked.parts.headers;
-    let forwarded = |name| asked.proxied.then(|| text(headers, name)).flatten();
+    let forwarded = |name| context.proxied.then(|| text(headers, name)).flatten();
     let scheme = match forwarded("x-forwarded-proto") {
         Some("https") => "https",
         _ => "http",
@@ -113,6 +201,7 @@ fn server(edge: &Edge, asked: &Asked) -> String {
     host.and_then(|host| origin::url(scheme, host))
         .unwrap_or_else(|| "/".to_owned())
 }
+
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }

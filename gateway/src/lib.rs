@@ -4,30 +4,36 @@
 //! decides nothing about rights. Written by hand are only discovery, the OpenAPI document's frame, the explorer, health,
 //! readiness and metrics.
 
+mod access_log;
 mod address;
-mod answer;
+mod authentication;
 mod body;
+mod concurrency;
 mod config;
 mod cors;
 mod discovery;
 mod docs;
-mod edge;
-mod gate;
+mod handlers;
+mod head;
+mod layers;
 mod limits;
-mod load;
 pub mod openapi;
 mod origin;
-mod own;
 mod path;
 mod probes;
 pub mod process;
+mod request_context;
 mod request_target;
+mod response;
 mod serve;
+mod state;
+mod transcode;
 mod upstream;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::Router;
 use mesh::{
     Link,
     ready::Readiness,
@@ -44,8 +50,8 @@ pub use config::{Config, DEFAULTS, PeerUrls, Process, Redis};
 pub use limits::{Limits, RateLimit};
 
 use crate::{
-    discovery::Discovery, edge::Edge, load::Load, openapi::Documents, probes::Probes,
-    upstream::Upstream,
+    concurrency::ConcurrencyLimit, discovery::Discovery, openapi::Documents, probes::Probes,
+    state::AppState, upstream::Upstream,
 };
 
 /// The services behind the gateway.
@@ -77,7 +83,8 @@ impl Peers {
 #[derive(Clone)]
 pub struct Gateway {
     readiness: Readiness,
-    edge: Arc<Edge>,
+    app: Arc<AppState>,
+    router: Router,
 }
 
 /// Builds the gateway, within a runtime. Binds no socket; starts on `tasks` what has to run beside
@@ -113,28 +120,34 @@ pub fn build(
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
     let own = ServiceIdentity::new("gateway", peers.auth.clone(), config.mesh_secret.clone());
     resolver.follow(&tasks, own);
-    let load = Load::new(config.max_in_flight, config.max_connections);
+    let concurrency = ConcurrencyLimit::new(
+        config.max_in_flight,
+        config.max_connections,
+        config.max_connections_per_address,
+    );
     let readiness = Readiness::of_itself();
     let documents = Documents::new(&peers, &config);
     let probes = Probes::new(peers, sessions, readiness.clone());
     telemetry::record_metrics(&tasks);
+    let app = Arc::new(AppState {
+        table,
+        upstreams,
+        auth,
+        resolver,
+        limits,
+        concurrency,
+        origins,
+        proxies,
+        discovery,
+        documents,
+        probes,
+        revision: Seen::default(),
+        config,
+    });
     Ok(Gateway {
         readiness,
-        edge: Arc::new(Edge {
-            table,
-            upstreams,
-            auth,
-            resolver,
-            limits,
-            load,
-            origins,
-            proxies,
-            discovery,
-            documents,
-            probes,
-            revision: Seen::default(),
-            config,
-        }),
+        router: layers::router(&app),
+        app,
     })
 }
 
@@ -148,6 +161,6 @@ impl Gateway {
     /// The routes of the services.
     #[must_use]
     pub fn routes(&self) -> &Table {
-        &self.edge.table
+        &self.app.table
     }
 }

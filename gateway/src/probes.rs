@@ -1,9 +1,10 @@
 //! Health, readiness and metrics: for orchestrators and operators, outside `/api/v1`.
 
+use axum::{body::Body, response::Response};
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use mesh::{Error, error::Reason, ready::Readiness, session::SessionStore, telemetry};
 use serde_json::json;
 use tonic_health::pb::{
@@ -12,7 +13,7 @@ use tonic_health::pb::{
 
 use crate::{
     Peers,
-    answer::{Body, Refusal, json_response},
+    response::{Refusal, json_response},
 };
 
 /// Longest wait for one peer.
@@ -75,7 +76,7 @@ impl Probes {
 
     /// 200 when what every request needs answers, else 503 with what is missing. The session store
     /// is no part of that: while it is away auth-svc's database answers.
-    pub(crate) async fn ready(&self) -> Result<Response<Body>, Refusal> {
+    pub(crate) async fn ready(&self) -> Result<Response, Refusal> {
         let store = tokio::time::timeout(WAIT, self.sessions.ping());
         let (statuses, store) = futures::join!(self.statuses(), store);
         let away = statuses
@@ -106,14 +107,14 @@ impl Probes {
 }
 
 /// The process runs; nothing else is said.
-pub(crate) fn health() -> Response<Body> {
+pub(crate) fn health() -> Response {
     json_response(StatusCode::OK, r#"{"status":"ok"}"#)
 }
 
 /// The process's metrics as Prometheus text.
-pub(crate) fn metrics() -> Response<Body> {
+pub(crate) fn metrics() -> Response {
     let text = telemetry::metrics_text();
-    let mut response = Response::new(Body::new(text));
+    let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),

@@ -1,86 +1,57 @@
 //! Answers: bodies, and the one envelope that every failure has (spec/discovery.md §4).
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
 };
 
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures::Stream;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Frame, SizeHint};
-use http_body_util::Full;
 use mesh::{Error, error::Reason};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::path;
 
-/// The body of every answer: whole, or as it comes.
-pub(crate) enum Body {
-    /// All of it.
-    Whole(Full<Bytes>),
-    /// Piece by piece; dropping it ends what makes the pieces, and gives back the request's place.
-    Stream(
-        Pin<Box<dyn Stream<Item = Bytes> + Send>>,
-        Option<OwnedSemaphorePermit>,
-    ),
+/// An endless answer with the permit of its request, which is given back when it ends.
+pub(crate) struct Streaming<S> {
+    pieces: S,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Body {
-    pub(crate) fn new(bytes: impl Into<Bytes>) -> Self {
-        Self::Whole(Full::new(bytes.into()))
-    }
-
-    pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self::Stream(Box::pin(pieces), None)
-    }
-
-    /// Keeps the request's place for as long as the answer goes on.
-    pub(crate) fn hold(&mut self, place: Option<OwnedSemaphorePermit>) {
-        match self {
-            Self::Stream(_, held) => *held = place,
-            Self::Whole(_) => {}
-        }
+impl<S> Streaming<S>
+where
+    S: Stream<Item = Bytes> + Send + Unpin + 'static,
+{
+    /// The body of these pieces; dropping it ends what makes them.
+    pub(crate) fn body(pieces: S, permit: Option<OwnedSemaphorePermit>) -> Body {
+        Body::new(Self {
+            pieces,
+            _permit: permit,
+        })
     }
 }
 
-impl Default for Body {
-    fn default() -> Self {
-        Self::Whole(Full::default())
-    }
-}
-
-impl http_body::Body for Body {
+impl<S> http_body::Body for Streaming<S>
+where
+    S: Stream<Item = Bytes> + Unpin,
+{
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = std::convert::Infallible;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
-            Self::Stream(pieces, _) => {
-                let piece = pieces.as_mut().poll_next(cx);
-                piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(whole) => whole.is_end_stream(),
-            Self::Stream(..) => false,
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = Pin::new(&mut self.pieces).poll_next(cx);
+        piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(whole) => whole.size_hint(),
-            Self::Stream(..) => SizeHint::default(),
-        }
+        SizeHint::default()
     }
 }
 
@@ -149,7 +120,7 @@ impl Refusal {
     /// The envelope for a request to `path`. On `/auth/*` code and message are repeated at top
     /// level, as Better Auth's own clients expect them; `methods` are what the path takes, for a
     /// 405 that a service answered.
-    pub(crate) fn into_response(self, path: &str, methods: &[Method]) -> Response<Body> {
+    pub(crate) fn into_response(self, path: &str, methods: &[Method]) -> Response {
         let error = self.error;
         let reason = error.reason();
         let status = self.status.unwrap_or_else(|| {
@@ -199,8 +170,8 @@ fn extra_headers(error: &Error, status: StatusCode, methods: &[Method], headers:
 }
 
 /// An answer with a JSON body.
-pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::new(body));
+pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -210,8 +181,8 @@ pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Respo
 }
 
 /// An answer without a body.
-pub(crate) fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::default());
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }

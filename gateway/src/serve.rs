@@ -3,35 +3,30 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::IpAddr,
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures::future::BoxFuture;
-use http::{Request, Response};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
+use axum::{Router, body::Body, response::Response};
+use http::Request;
+use hyper::body::Incoming;
 use mesh::tasks::Tasks;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tower::{BoxError, Service};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 use crate::{
-    Gateway,
-    answer::Body,
-    edge::{Edge, From},
-    load::Place,
-    request_target::Encoded,
+    Gateway, concurrency::ConnectionPermit, request_context::Connection, request_target::Encoded,
+    state::AppState,
 };
 
-/// How long a connection waits for the whole head of its next request. hyper counts idle time too,
-/// so this is longer than the 60 seconds for which load balancers keep connections.
-const HEAD_WAIT: Duration = Duration::from_secs(75);
+/// Largest head of HTTP/2: twice our own limit, so that ours answers with the envelope.
+const HEAD_MAX: u32 = 64 * 1024;
+/// Bytes of answers that the kernel keeps of a connection beyond what is on its way.
+const NOT_SENT_MAX: u32 = 128 * 1024;
 /// Pause after the listener failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -45,7 +40,7 @@ impl Gateway {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-        let edge = self.edge.clone();
+        let (app, router) = (self.app.clone(), self.router.clone());
         async move {
             let connections = Tasks::default();
             let mut shutdown = pin!(shutdown);
@@ -56,12 +51,21 @@ impl Gateway {
                 };
                 match accepted {
                     Ok((stream, peer)) => {
-                        let Some(place) = edge.load.connection() else {
+                        // Everybody behind a proxy has its address.
+                        let alone = !app.proxies.contain(peer.ip());
+                        let address = alone.then(|| peer.ip());
+                        let Some(permit) = app.concurrency.connection(address) else {
                             continue;
                         };
-                        let edge = edge.clone();
-                        let stop = connections.clone();
-                        connections.spawn(connection(edge, stream, peer.ip(), place, stop));
+                        let requests = Requests {
+                            router: router.clone(),
+                            connection: Connection {
+                                address: peer.ip(),
+                                spare: permit.spare,
+                            },
+                        };
+                        let stop = connections.stop_token();
+                        connections.spawn(connection(app.clone(), stream, requests, permit, stop));
                     }
                     Err(error) => {
                         tracing::warn!(error = %error, "cannot accept connections");
@@ -71,7 +75,7 @@ impl Gateway {
             }
             // Closed before the drain, so that clients turn to another gateway at once.
             drop(listener);
-            let grace = Duration::from_millis(edge.config.drain_ms);
+            let grace = Duration::from_millis(app.config.drain_ms);
             anyhow::ensure!(
                 connections.shut_down(grace).await,
                 "requests were still running {grace:?} after shutdown"
@@ -82,41 +86,23 @@ impl Gateway {
 }
 
 async fn connection(
-    edge: Arc<Edge>,
+    app: Arc<AppState>,
     stream: TcpStream,
-    address: IpAddr,
-    place: Place,
-    tasks: Tasks,
+    requests: Requests,
+    _permit: ConnectionPermit,
+    stop: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "connection without TCP_NODELAY");
     }
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(250)
-        // Twice our own limit, so that ours answers with the envelope.
-        .max_header_list_size(64 * 1024)
-        .keep_alive_interval(Duration::from_secs(20));
-    let from = From {
-        address,
-        spare: place.spare,
-    };
-    let service = TowerToHyperService::new(Requests { edge, from });
-    let mut served = pin!(builder.serve_connection(TokioIo::new(Encoded::new(stream)), service));
-    let ended = tokio::select! {
-        ended = &mut served => ended,
-        () = tasks.stopping() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
+    // What was not sent yet is kept by us, where it can be given up, and not by the kernel.
+    if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_MAX) {
+        tracing::debug!(error = %error, "connection without TCP_NOTSENT_LOWAT");
+    }
+    let deadlines = app.config.deadlines();
+    let stream = Encoded::new(stream);
+    let served = mesh::connection::serve(stream, requests, HEAD_MAX, deadlines, stop);
+    if let Err(error) = served.await {
         tracing::debug!(error = %error, "connection broke off");
     }
 }
@@ -124,26 +110,22 @@ async fn connection(
 /// The requests of one connection.
 #[derive(Clone)]
 struct Requests {
-    edge: Arc<Edge>,
-    from: From,
+    router: Router,
+    connection: Connection,
 }
 
-impl<B> Service<Request<B>> for Requests
-where
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<Body>;
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+    type Future = <Router as Service<Request<Body>>>::Future;
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.router, cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (edge, from) = (self.edge.clone(), self.from);
-        Box::pin(async move { Ok(edge.answer(from, request).await) })
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.connection);
+        self.router.call(request)
     }
 }

@@ -6,15 +6,16 @@
 //! budget of a fifth of the calls, so that an outage is not multiplied.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use mesh::{
     Ctx, Error, Link,
-    route::{self, Answer, Fate, Form, Opened, Route},
+    route::{self, Answer, Failure, Form, Opened, Outcome, Route},
 };
+use tower::retry::budget::{Budget as _, TpsBudget};
 
 /// How often a call is made again at most.
 const REPEATS_MAX: u32 = 2;
@@ -25,37 +26,26 @@ const GROWTH: u32 = 6;
 /// Time that must be left after the pause for a repeat to make sense.
 const MARGIN: Duration = Duration::from_millis(20);
 
-/// A call is worth one fifth of a repeat.
-const CALLS_A_REPEAT: u32 = 5;
-/// Repeats that are always there: without them a service that is seldom called had none.
-const RESERVE: u32 = 10 * CALLS_A_REPEAT;
-/// Most that is saved up.
-const SAVED_MAX: u32 = 100 * CALLS_A_REPEAT;
+/// Calls and repeats are weighed over this time.
+const BUDGET_FOR: Duration = Duration::from_secs(10);
+/// Repeats a second that are always there: without them a service that is seldom called had none.
+const RESERVE_PER_S: u32 = 1;
+/// What a call is worth of a repeat.
+const SHARE: f32 = 0.2;
 
 /// A service and what may be repeated to it.
 pub(crate) struct Upstream {
     pub(crate) name: &'static str,
     pub(crate) link: Link,
-    budget: Mutex<Budget>,
-}
-
-/// Counted in fifths of a repeat.
-struct Budget {
-    left: u32,
-    /// When the reserve was last filled, one repeat a second.
-    filled: Instant,
+    budget: TpsBudget,
 }
 
 impl Upstream {
     pub(crate) fn new(name: &'static str, link: Link) -> Self {
-        let budget = Budget {
-            left: RESERVE,
-            filled: Instant::now(),
-        };
         Self {
             name,
             link,
-            budget: Mutex::new(budget),
+            budget: TpsBudget::new(BUDGET_FOR, RESERVE_PER_S, SHARE),
         }
     }
 
@@ -76,13 +66,13 @@ impl Upstream {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let may = match failure.fate {
-                Fate::NeverReached => true,
-                Fate::Unknown => repeatable,
-                Fate::Answered => false,
+            let may = match failure.outcome {
+                Outcome::NotSent => true,
+                Outcome::Declined | Outcome::Unknown => repeatable,
+                Outcome::Answered => false,
             };
             if !may || !repeats.another(ctx.deadline).await {
-                return Err(failure.error);
+                return Err(told(failure, route));
             }
         }
     }
@@ -103,34 +93,27 @@ impl Upstream {
                 Ok(opened) => return Ok(opened),
                 Err(failure) => failure,
             };
-            let may = failure.fate == Fate::NeverReached;
+            let may = failure.outcome == Outcome::NotSent;
             if !may || !repeats.another(ctx.deadline).await {
-                return Err(failure.error);
+                return Err(told(failure, route));
             }
         }
     }
 
     /// A call was made, so more may be repeated.
     pub(crate) fn note_call(&self) {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        budget.left = (budget.left + 1).min(SAVED_MAX);
+        self.budget.deposit();
     }
+}
 
-    fn spend_repeat(&self) -> bool {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = budget.filled.elapsed().as_secs();
-        if seconds > 0 && budget.left < RESERVE {
-            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-            let more = seconds.saturating_mul(CALLS_A_REPEAT);
-            budget.left = budget.left.saturating_add(more).min(RESERVE);
-        }
-        if seconds > 0 {
-            budget.filled = Instant::now();
-        }
-        let left = budget.left.checked_sub(CALLS_A_REPEAT);
-        budget.left = left.unwrap_or(budget.left);
-        left.is_some()
+/// What a client is told of a call that failed for good. A change of which nobody knows whether it was
+/// made must not look like one that was not.
+fn told(failure: Failure, route: &Route) -> Error {
+    let silent = failure.outcome == Outcome::Unknown && !route.safe;
+    if !silent || failure.error.is_outcome_unknown() {
+        return failure.error;
     }
+    Error::outcome_unknown("The service").with_cause(failure.error)
 }
 
 /// The repeats of one call.
@@ -152,7 +135,7 @@ impl<'u> Repeats<'u> {
         if self.made >= REPEATS_MAX || left <= pause + MARGIN {
             return false;
         }
-        let within_budget = self.upstream.spend_repeat();
+        let within_budget = self.upstream.budget.withdraw();
         metrics::counter!(
             "objectmesh_repeats_total",
             "peer" => self.upstream.name,
@@ -180,17 +163,12 @@ mod tests {
     #[test]
     fn repeats_are_a_fifth_of_the_calls_and_a_reserve() {
         let upstream = Upstream::new("test", Link::unbound());
-        let spent = |upstream: &Upstream| (0..).take_while(|_| upstream.spend_repeat()).count();
+        let spent = |upstream: &Upstream| (0..).take_while(|_| upstream.budget.withdraw()).count();
         assert_eq!(spent(&upstream), 10);
         for _ in 0..100 {
             upstream.note_call();
         }
-        // The clock may have brought one more meanwhile.
-        assert!((20..=21).contains(&spent(&upstream)));
-        for _ in 0..10_000 {
-            upstream.note_call();
-        }
-        assert!((100..=101).contains(&spent(&upstream)));
+        assert_eq!(spent(&upstream), 20);
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! Health, readiness and metrics over plain HTTP, for orchestrators; at an address of their own,
 //! which no client reaches.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     http::{StatusCode, header},
@@ -9,7 +11,22 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::{ready::Readiness, tasks::Tasks, telemetry};
+use crate::{
+    connection::{self, Deadlines},
+    ready::Readiness,
+    tasks::Tasks,
+    telemetry,
+};
+
+/// Nobody who asks here is far away.
+const DEADLINES: Deadlines = Deadlines {
+    head: Duration::from_secs(5),
+    idle: Duration::from_secs(75),
+    write: Duration::from_secs(10),
+};
+const HEAD_MAX: u32 = 16 * 1024;
+/// Pause after the listener failed, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves on `listener` until the process ends.
 pub(crate) fn start(listener: TcpListener, readiness: Readiness, tasks: &Tasks) {
@@ -17,12 +34,21 @@ pub(crate) fn start(listener: TcpListener, readiness: Readiness, tasks: &Tasks) 
         .route("/health", get(|| async { r#"{"status":"ok"}"# }))
         .route("/ready", get(move || ready(readiness.clone())))
         .route("/metrics", get(metrics));
-    let stop = tasks.stop_token();
+    let (stop, connections) = (tasks.stop_token(), tasks.clone());
     tasks.spawn(async move {
-        let server = axum::serve(listener, app).into_future();
-        // Cut at the end: a scraper that keeps its connection must not hold up the process.
-        if let Some(Err(error)) = stop.run_until_cancelled(server).await {
-            tracing::error!(error = %error, "the admin listener failed");
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            // Cut at the end: a scraper that keeps its connection must not hold up the process.
+            let (app, stop) = (app.clone(), stop.clone());
+            let served = connection::serve(stream, app, HEAD_MAX, DEADLINES, stop.clone());
+            connections.spawn(async move {
+                if let Some(Err(error)) = stop.run_until_cancelled(served).await {
+                    tracing::debug!(error = %error, "a connection of the admin listener broke off");
+                }
+            });
         }
     });
 }

@@ -14,7 +14,10 @@ use tonic_types::{ErrorDetails, StatusExt as _, pb};
 
 pub use proto::errors::v1::ErrorReason as Reason;
 
-use crate::db::DbError;
+use crate::{
+    db::DbError,
+    echo::{self, ECHO_MAX},
+};
 
 /// A result whose error can be answered to a client.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,9 +65,9 @@ impl FieldViolation {
     #[must_use]
     pub fn new(field: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
         Self {
-            field: field.into(),
+            field: echo::cut_words(field.into()),
             code: code.to_owned(),
-            message: message.into(),
+            message: echo::cut_words(message.into()),
             label: None,
             options: None,
             rule: None,
@@ -78,7 +81,7 @@ impl Error {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             reason,
-            message: message.into(),
+            message: echo::cut_words(message.into()),
             details: Map::new(),
             fields: Vec::new(),
             cause: None,
@@ -130,6 +133,20 @@ impl Error {
         .with("retryAfter", 1)
     }
 
+    /// `TIMEOUT` (504) with `details.outcome: "unknown"`: a change may have been made or not, since
+    /// `what` fell silent. Never 503, which says that nothing was done and invites a repeat.
+    #[must_use]
+    pub fn outcome_unknown(what: &str) -> Self {
+        let message = format!("{what} fell silent: the change may have been made or not");
+        Self::new(Reason::Timeout, message).with("outcome", "unknown")
+    }
+
+    /// Whether this says that nobody knows whether a change was made.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.detail("outcome").and_then(Value::as_str) == Some("unknown")
+    }
+
     /// `INTERNAL`: the client learns nothing but that; the cause is logged where it is answered.
     #[must_use]
     pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
@@ -138,10 +155,17 @@ impl Error {
         error
     }
 
-    /// Adds a detail.
+    /// Adds a detail. Of a long text it holds the beginning, as the message does then.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.0.details.insert(key.to_owned(), value.into());
+        let value = value.into();
+        if let Value::String(text) = &value
+            && text.len() > ECHO_MAX
+        {
+            self.0.message = self.0.message.replace(text, &echo::cut(text));
+        }
+        let value = echo::cut_detail(key, value);
+        self.0.details.insert(key.to_owned(), value);
         self
     }
 
@@ -173,6 +197,13 @@ impl Error {
     #[must_use]
     pub fn cause(&self) -> Option<&anyhow::Error> {
         self.0.cause.as_ref()
+    }
+
+    /// Adds what lies below, for the log.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<anyhow::Error>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
     }
 
     /// The details as REST prints them: the metadata, and `fields` when there are any.
@@ -308,6 +339,13 @@ impl Error {
         error
     }
 
+    /// Whether a service of the mesh made this status, and not the transport.
+    #[must_use]
+    pub fn is_ours(status: &Status) -> bool {
+        let info = status.get_details_error_info();
+        info.is_some_and(|info| info.domain == DOMAIN)
+    }
+
     fn from_code(status: &Status) -> Self {
         let (reason, message) = match status.code() {
             Code::Unauthenticated => (Reason::Unauthenticated, "Authentication required"),
@@ -339,9 +377,8 @@ impl Error {
         Self::new(reason, message).caused_by(status)
     }
 
-    fn caused_by(mut self, status: &Status) -> Self {
-        self.0.cause = Some(anyhow::anyhow!("{status}"));
-        self
+    fn caused_by(self, status: &Status) -> Self {
+        self.with_cause(anyhow::anyhow!("{status}"))
     }
 }
 
@@ -384,6 +421,7 @@ impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
         match error {
             DbError::Unavailable(_) => Self::unavailable("The database"),
+            DbError::CommitUnknown(_) => Self::outcome_unknown("The database").with_cause(error),
             DbError::Timeout => Self::new(Reason::Timeout, "The database took too long"),
             DbError::Serialization => Self::new(
                 Reason::ConcurrentUpdate,

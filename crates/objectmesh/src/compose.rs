@@ -101,6 +101,7 @@ impl Mesh {
         let flow_link = Link::unbound();
         let mut config = section::<flow_svc::File>(options, flow_svc::DEFAULTS)?.flow;
         config.db = own_database(options, "flow", config.db);
+        config.reflection = true;
         config.mesh_secret = mesh_secret.clone();
         let peers = flow_svc::Peers {
             auth: auth_link.clone(),
@@ -114,6 +115,7 @@ impl Mesh {
         let file: ai_svc::File = mesh::config::load(ai_svc::DEFAULTS, None, environment)?;
         let mut config = file.ai;
         config.db = own_database(options, "ai", config.db);
+        config.reflection = true;
         config.mesh_secret = mesh_secret.clone();
         let peers = ai_svc::Peers {
             auth: auth_link.clone(),
@@ -269,6 +271,7 @@ fn auth_config(options: &Options) -> anyhow::Result<auth_svc::Config> {
     let file: AuthFile = mesh::config::load(auth_svc::CONFIG_DEFAULTS, None, environment)?;
     let mut config = file.auth;
     config.db = own_database(options, "auth", config.db);
+    config.reflection = true;
     if config.secret.is_empty() {
         config.secret = Secret::new(dev_secret(&options.data_dir, "secret")?);
     }
@@ -286,7 +289,14 @@ fn gateway_config(options: &Options) -> anyhow::Result<(gateway::Config, gateway
     let mut config = file.gateway;
     config.listen = options.listen;
     config.dev_origins = true;
-    Ok((config, file.rate_limit))
+    // Whoever sets a limit wants to see it.
+    let explicit = "OBJECTMESH__RATE_LIMIT__AUTH_PER_MINUTE";
+    let explicit = options.environment.iter().any(|(name, _)| name == explicit);
+    let rate_limit = gateway::RateLimit {
+        exempt_loopback: !explicit,
+        ..file.rate_limit
+    };
+    Ok((config, rate_limit))
 }
 
 #[derive(serde::Deserialize)]

@@ -5,14 +5,15 @@
 //! Invariant: no script but these files runs on the page, and it talks to this gateway only; the
 //! policy below says so to the browser.
 
+use axum::{body::Body, response::Response};
 use std::sync::LazyLock;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    answer::{Body, empty},
     openapi::{etag, is_known},
+    response::empty,
 };
 
 /// What the page may do. Swagger UI's icons are `data:` images in its style sheet.
@@ -22,7 +23,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 /// A file of the page.
 pub(crate) struct Asset {
-    path: &'static str,
+    pub(crate) path: &'static str,
     media_type: &'static str,
     bytes: &'static [u8],
     /// The same compressed, where that is worth it.
@@ -81,6 +82,11 @@ static ASSETS: [Asset; 6] = [
     },
 ];
 
+/// All files.
+pub(crate) fn assets() -> impl Iterator<Item = &'static Asset> {
+    ASSETS.iter()
+}
+
 /// The file at a path.
 pub(crate) fn asset(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
@@ -93,7 +99,7 @@ fn hash(bytes: &[u8]) -> String {
 impl Asset {
     /// The answer: the file, or 304 when the browser has it already. It may keep it, but asks each
     /// time, so that a new release is whole at once.
-    pub(crate) fn response(&self, headers: &HeaderMap) -> Response<Body> {
+    pub(crate) fn response(&self, headers: &HeaderMap) -> Response {
         let gzip = self.gzip.filter(|_| takes_gzip(headers));
         // Another representation has another tag (RFC 9110 §8.8.3).
         let tag = match gzip {
@@ -104,7 +110,7 @@ impl Asset {
             empty(StatusCode::NOT_MODIFIED)
         } else {
             let bytes = gzip.unwrap_or(self.bytes);
-            Response::new(Body::new(bytes))
+            Response::new(Body::from(bytes))
         };
         let known = response.status() == StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();
@@ -145,7 +151,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn get(path: &str, header: Option<(header::HeaderName, &str)>) -> Response<Body> {
+    fn get(path: &str, header: Option<(header::HeaderName, &str)>) -> Response {
         let mut headers = HeaderMap::new();
         if let Some((name, value)) = header {
             headers.insert(name, value.parse().unwrap());

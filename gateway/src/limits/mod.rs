@@ -25,6 +25,7 @@ use self::{
     gcra::{Level, Rate},
     in_redis::Shared,
 };
+use crate::address;
 
 /// Most buckets kept. Beyond, the least used ones are forgotten, that is full again.
 const BUCKETS_MAX: u64 = 100_000;
@@ -49,6 +50,8 @@ pub struct RateLimit {
     pub writes_per_minute: u32,
     /// Public forms, by address and form.
     pub forms_per_minute: u32,
+    /// Whether sign-in from this machine itself is not counted; for development.
+    pub exempt_loopback: bool,
 }
 
 impl RateLimit {
@@ -88,13 +91,16 @@ pub(crate) enum Who {
 impl Who {
     /// By address.
     pub(crate) fn address(address: IpAddr) -> Self {
-        Self::Address(network(address))
+        Self::Address(address::network(address))
     }
 
     /// By address and path, in whatever way the path was written.
     pub(crate) fn visitor(address: IpAddr, path: &str) -> Self {
         let path = percent_encoding::percent_decode_str(path.trim_end_matches('/'));
-        Self::Visitor(network(address), path.decode_utf8_lossy().into_owned())
+        Self::Visitor(
+            address::network(address),
+            path.decode_utf8_lossy().into_owned(),
+        )
     }
 
     /// By caller.
@@ -103,13 +109,6 @@ impl Who {
             Some(key) => Self::Key(key.clone()),
             None => Self::User(caller.identity.subject.clone()),
         }
-    }
-}
-
-fn network(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
     }
 }
 
@@ -158,6 +157,7 @@ struct Inner {
     reads: Option<Rate>,
     writes: Option<Rate>,
     forms: Option<Rate>,
+    exempt_loopback: bool,
     buckets: moka::sync::Cache<Key, Arc<Bucket>>,
     shared: Option<Shared>,
     began: Instant,
@@ -234,6 +234,7 @@ impl Limits {
             reads: Rate::per_minute(limits.reads_per_minute),
             writes: Rate::per_minute(limits.writes_per_minute),
             forms: Rate::per_minute(limits.forms_per_minute),
+            exempt_loopback: limits.exempt_loopback,
             buckets: moka::sync::Cache::builder()
                 .max_capacity(BUCKETS_MAX)
                 .time_to_idle(IDLE)
@@ -244,6 +245,11 @@ impl Limits {
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Whether a way in is open to that address as often as it likes.
+    pub(crate) fn is_exempt(&self, address: IpAddr) -> bool {
+        self.inner.exempt_loopback && address.is_loopback()
     }
 
     /// Counts a request; `None` where there is no limit. `who` is only asked for where there is.

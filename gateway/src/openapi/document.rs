@@ -1,13 +1,14 @@
 //! One document: the fragments in the gateway's frame, and how it is answered.
 
+use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use mesh::openapi::Fragment;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Settings, frame};
-use crate::answer::{Body, empty, json_response};
+use crate::response::{empty, json_response};
 
 /// A document, written already but for the server's URL, which the request decides.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Document {
     }
 
     /// The answer to a request: the document, or 304 when the client has it already.
-    pub(crate) fn response(&self, server: &str, headers: &HeaderMap) -> Response<Body> {
+    pub(crate) fn response(&self, server: &str, headers: &HeaderMap) -> Response {
         if !self.whole {
             return json_response(StatusCode::OK, self.text(server));
         }

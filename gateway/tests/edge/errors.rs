@@ -3,8 +3,8 @@
 use gateway::{Config, Peers};
 use mesh::Link;
 use reqwest::Method;
-use serde_json::json;
-use tokio::net::TcpListener;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     fakes,
@@ -281,4 +281,76 @@ async fn a_missing_right_is_told_before_a_wrong_body() {
     assert_eq!(error["details"]["permission"], "manage_users");
     let error = edge.post(path, "{").await.refused(400, "VALIDATION_ERROR");
     assert_eq!(error["details"]["reason"], "MALFORMED_JSON");
+}
+
+#[tokio::test]
+async fn little_of_what_was_sent_is_told_back() {
+    let edge = start().await;
+    let long = "z".repeat(4000);
+    for got in [
+        edge.get(&format!("/nothing/{long}")).await,
+        edge.get(&format!("/api/v1/data/lead?limit={long}")).await,
+        edge.get(&format!("/api/v1/data/lead/absent?{long}=1"))
+            .await,
+        edge.get("/api/v1/data/lead?limit=x%20y%20z%20").await,
+        edge.post("/api/v1/auth/sign-in/email", &format!("{{\"{long}\":1}}"))
+            .await,
+        send(
+            edge.ask(Method::POST, "/api/v1/data/lead")
+                .header("content-type", &long)
+                .body("{}"),
+        )
+        .await,
+    ] {
+        assert!(got.status.is_client_error(), "{got:?}");
+        assert!(!got.text.contains(&long[..201]), "{got:?}");
+    }
+}
+
+/// A service that was killed while it worked may have done it or not; one that is not there has not.
+#[tokio::test]
+async fn a_change_whose_service_fell_silent_is_504_with_an_unknown_outcome() {
+    let peers = fakes::peers().await;
+    let node = fakes::data_node(&peers.auth).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let behind = listener.local_addr().unwrap();
+    let serving = node.serve(listener, std::future::pending());
+    // The way there, which can be cut.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let relay = async move {
+        let mut ways = tokio::task::JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            ways.spawn(async move {
+                let mut there = TcpStream::connect(behind).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut there).await;
+            });
+        }
+    };
+    let peers = Peers {
+        data: Link::connect(&address).unwrap(),
+        ..peers
+    };
+    let edge = start_with(Config::default(), peers).await;
+    edge.spawn(async move {
+        let _ = serving.await;
+    });
+    edge.spawn(async move {
+        tokio::select! {
+            () = relay => {}
+            _ = stopped => {}
+        }
+    });
+    let changing = edge.post("/api/v1/data/gated", "{}");
+    let killed = async {
+        fakes::ARRIVED.notified().await;
+        stop.send(()).unwrap();
+    };
+    let (got, ()) = futures::join!(changing, killed);
+    let error = got.refused(504, "TIMEOUT");
+    assert_eq!(error["details"]["outcome"], "unknown");
+    let got = edge.post("/api/v1/data/lead", "{}").await;
+    let error = got.refused(503, "SERVICE_UNAVAILABLE");
+    assert_eq!(error["details"]["outcome"], Value::Null);
 }

@@ -89,6 +89,9 @@ pub(crate) static GO: Notify = Notify::const_new();
 
 struct Fake;
 
+/// Characters of the one record of the object `big`.
+const BIG: usize = 2 * 1024 * 1024;
+
 /// What reached the service beside the message.
 fn context<T>(request: &Request<T>) -> Value {
     let ctx = Ctx::of(request).unwrap();
@@ -135,6 +138,13 @@ impl RecordService for Fake {
                 GO.notified().await;
             }
             "hang" => std::future::pending().await,
+            "big" => {
+                let items = vec![record("r1", 1, &json!({"text": "x".repeat(BIG)}))];
+                return Ok(Response::new(ListRecordsResponse {
+                    items,
+                    ..ListRecordsResponse::default()
+                }));
+            }
             "panic" => panic!("on purpose"),
             "broken" => return Err(Error::internal(anyhow::anyhow!("SELECT secret")).into()),
             "foreign" => return Err(Status::cancelled("h2 protocol error")),
@@ -200,6 +210,10 @@ impl RecordService for Fake {
         request: Request<CreateRecordRequest>,
     ) -> Result<Response<CreateRecordResponse>, Status> {
         let asked = request.into_inner();
+        if asked.object == "gated" {
+            ARRIVED.notify_one();
+            GO.notified().await;
+        }
         let body = String::from_utf8_lossy(&asked.record).into_owned();
         let fields = json!({"got": body, "key": asked.idempotency_key});
         Ok(Response::new(CreateRecordResponse {

@@ -1,5 +1,7 @@
 //! What belongs to no route: ids, limits of the head, CORS, connections.
 
+use std::io::Read as _;
+
 use gateway::Config;
 use reqwest::Method;
 use serde_json::json;
@@ -40,6 +42,60 @@ async fn long_urls_and_headers_are_refused_with_the_envelope() {
         .ask(Method::GET, "/api/v1/meta")
         .header("x-big", "y".repeat(33_000));
     send(request).await.refused(431, "VALIDATION_ERROR");
+}
+
+#[tokio::test]
+async fn what_decides_who_asks_and_where_is_said_once() {
+    let edge = start().await;
+    let ask = async |headers: &str, expected: &str| {
+        let request = format!("GET /api/v1/meta HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        let answer = edge.raw(&request).await;
+        assert!(answer.starts_with(expected), "{headers}{answer}");
+        answer
+    };
+    let bearer = format!("Authorization: Bearer {}\r\n", fakes::TOKEN);
+    let cookie = format!("Cookie: {}\r\n", fakes::COOKIE);
+    ask(&format!("Host: a\r\n{bearer}"), "HTTP/1.1 200 ").await;
+    ask(&format!("Host: a\r\n{cookie}"), "HTTP/1.1 200 ").await;
+    let refused = "HTTP/1.1 400 ";
+    let answer = ask(&bearer, refused).await;
+    assert!(answer.contains("The Host header is missing"), "{answer}");
+    ask(&format!("Host: a\r\nHost: b\r\n{bearer}"), refused).await;
+    ask(&format!("Host: a\r\n{bearer}{bearer}"), refused).await;
+    ask("Host: a\r\nX-API-Key: k\r\nX-API-Key: l\r\n", refused).await;
+    ask(&format!("Host: a\r\n{cookie}{cookie}"), refused).await;
+    let twice = format!("Host: a\r\nCookie: {0}; other=1; {0}\r\n", fakes::COOKIE);
+    let answer = ask(&twice, refused).await;
+    assert!(answer.contains(r#""parameter":"Cookie""#), "{answer}");
+}
+
+#[tokio::test]
+async fn json_is_compressed_for_who_takes_it() {
+    let edge = start().await;
+    let plain = edge.get("/api/v1").await;
+    assert_eq!(plain.header("content-encoding"), "");
+    assert!(
+        plain.header("vary").contains("accept-encoding"),
+        "{plain:?}"
+    );
+    let packed = edge
+        .ask(Method::GET, "/api/v1")
+        .header("accept-encoding", "br, gzip;q=0.5");
+    let packed = packed.send().await.unwrap();
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    let bytes = packed.bytes().await.unwrap();
+    assert!(bytes.len() < plain.text.len() / 3, "{}", bytes.len());
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*bytes)
+        .read_to_string(&mut text)
+        .unwrap();
+    let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(text["endpoints"], plain.json()["endpoints"]);
+    // What is short stays as it is.
+    let short = edge
+        .anonymous(Method::GET, "/health")
+        .header("accept-encoding", "gzip");
+    assert_eq!(send(short).await.json(), json!({"status": "ok"}));
 }
 
 async fn preflight(edge: &Edge, origin: &str) -> Got {

@@ -35,6 +35,20 @@ fn too_many(got: &Got) -> u64 {
 }
 
 #[tokio::test]
+async fn ways_in_from_this_machine_can_be_left_uncounted() {
+    let limits = RateLimit {
+        auth_per_minute: 1,
+        exempt_loopback: true,
+        ..RateLimit::default()
+    };
+    let edge = limited(limits).await;
+    for _ in 0..3 {
+        let got = sign_in(&edge, None).await;
+        got.refused(401, "INVALID_EMAIL_OR_PASSWORD");
+    }
+}
+
+#[tokio::test]
 async fn ways_in_are_limited_by_address_and_say_so() {
     let limits = RateLimit {
         auth_per_minute: 3,

@@ -127,3 +127,14 @@ async fn health_versions_and_metrics_are_public() {
     assert!(got.text.contains("route=\"unmatched\",status=\"404\""));
     assert!(!got.text.contains("made/up"));
 }
+
+#[tokio::test]
+async fn browsers_are_led_to_the_explorer() {
+    let edge = start().await;
+    let page = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    let got = send(edge.anonymous(Method::GET, "/").header("accept", page)).await;
+    assert_eq!(got.status, 302);
+    assert_eq!(got.header("location"), "/docs");
+    let got = send(edge.anonymous(Method::GET, "/").header("accept", "*/*")).await;
+    got.refused(404, "NOT_FOUND");
+}

@@ -10,7 +10,7 @@ pub type Source = Arc<dyn Error + Send + Sync>;
 /// Why a statement, a transaction or the opening of a database failed.
 ///
 /// Cheap to clone, because one failed commit answers every write that shared it. `Display` never
-/// holds SQL text or a value; only the sources of [`DbError::Unavailable`] and [`DbError::Sql`] may.
+/// holds SQL text or a value; only the sources may.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DbError {
     /// A unique index or primary key already has this value.
@@ -46,6 +46,9 @@ pub enum DbError {
     /// memory.
     #[error("the database is not available")]
     Unavailable(#[source] Source),
+    /// The connection broke off while a transaction was being committed: it may be or not.
+    #[error("the outcome of a commit is not known")]
+    CommitUnknown(#[source] Source),
     /// A statement ran longer than [`super::DbConfig::statement_timeout`].
     #[error("the database took too long")]
     Timeout,
@@ -107,6 +110,14 @@ impl DbError {
         Self::Unavailable(Arc::from(Box::<dyn Error + Send + Sync>::from(reason)))
     }
 
+    /// What a failed COMMIT means: where the connection was lost, nobody knows.
+    pub(super) fn of_commit(self) -> Self {
+        match self {
+            Self::Unavailable(source) => Self::CommitUnknown(source),
+            other => other,
+        }
+    }
+
     /// The refusal's kind in one word, for metrics and traces.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
@@ -116,6 +127,7 @@ impl DbError {
             Self::ForeignKey { .. } => "foreign_key",
             Self::Serialization => "serialization",
             Self::Unavailable(_) => "unavailable",
+            Self::CommitUnknown(_) => "commit_unknown",
             Self::Timeout => "timeout",
             Self::Decode { .. } => "decode",
             Self::Value(_) => "value",

@@ -241,7 +241,7 @@ where
         telemetry::ended(&span, &committed);
         match committed {
             Ok(()) => return done,
-            Err(error) => done = Err(error.into()),
+            Err(error) => done = Err(error.of_commit().into()),
         }
     }
     conn.roll_back().await;

@@ -51,31 +51,38 @@ pub struct Failure {
     /// What the caller is told.
     pub error: Error,
     /// What became of the call.
-    pub fate: Fate,
+    pub outcome: Outcome,
 }
 
-/// What became of a call that failed; it says who may make it again.
+/// What became of a call that failed; it says who may make it again, and what a client is told of a
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Outcome {
     /// The service answered; asking again would change nothing.
     Answered,
-    /// The service cannot answer now, or the connection broke off: it may have run or not.
+    /// The service says that it cannot answer now, and has done nothing.
+    Declined,
+    /// The service fell silent or the connection broke off: it may have run or not.
     Unknown,
     /// It surely did not run.
-    NeverReached,
+    NotSent,
 }
 
 impl Failure {
     fn of(status: &Status) -> Self {
         let error = Error::from_status(status);
-        let fate = if never_reached(status) {
-            Fate::NeverReached
-        } else if error.reason() == Reason::ServiceUnavailable {
-            Fate::Unknown
+        let outcome = if never_reached(status) {
+            Outcome::NotSent
+        } else if error.is_outcome_unknown() {
+            Outcome::Unknown
+        } else if error.reason() != Reason::ServiceUnavailable {
+            Outcome::Answered
+        } else if Error::is_ours(status) {
+            Outcome::Declined
         } else {
-            Fate::Answered
+            Outcome::Unknown
         };
-        Self { error, fate }
+        Self { error, outcome }
     }
 }
 
@@ -149,7 +156,7 @@ async fn prepare(
         .max_encoding_message_size(MESSAGE_MAX);
     if let Err(error) = grpc.ready().await {
         return Err(Failure {
-            fate: Fate::NeverReached,
+            outcome: Outcome::NotSent,
             ..Failure::of(&Status::from_error(error))
         });
     }

@@ -21,7 +21,7 @@ mod wire;
 #[cfg(test)]
 mod oracle;
 
-pub use call::{Answer, Failure, Fate, RawCodec, call, open};
+pub use call::{Answer, Failure, Outcome, RawCodec, call, open};
 pub use deprecation::Deprecated;
 pub use proto::annotations::v1::{Expand, RateClass};
 pub use stream::{EVENT_STREAM, Form, Opened};
