@@ -86,7 +86,7 @@ start_postgres() {
   if [[ ! -s $pg/data/PG_VERSION ]]; then
     mkdir -p "$pg"
     if $am_root; then chown postgres "$pg"; fi
-    # Our text order is by bytes on every database (architecture.md §7), hence the C locale.
+    # Our text order is by bytes on every database, hence the C locale.
     as_pg "$bin/initdb" -D "$pg/data" -U objectmesh --auth=trust --encoding=UTF8 --locale=C >"$home/initdb.log"
   fi
   if as_pg "$bin/pg_ctl" -D "$pg/data" status >/dev/null; then

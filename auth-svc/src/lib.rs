@@ -1,5 +1,5 @@
 //! auth-svc: who people are. Users, credentials, sessions, and the identity tokens that every
-//! service verifies (architecture.md §5).
+//! service verifies (docs/reference/security.md §3).
 //!
 //! Invariant: nothing in the database or the session store signs anybody in: tokens are kept as
 //! hashes, passwords as argon2id, and signing keys are derived from a secret that is not stored.

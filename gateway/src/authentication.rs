@@ -72,7 +72,7 @@ pub(crate) fn check_origin(
     })
 }
 
-/// A missing right is told before a wrong parameter (architecture.md §10). The service would refuse
+/// A missing right is told before a wrong parameter (docs/reference/errors.md §8). The service would refuse
 /// as well, but it cannot be asked with a message that cannot be written.
 pub(crate) fn right_first(route: &Route, ctx: &Ctx, error: Error) -> Error {
     let malformed = error

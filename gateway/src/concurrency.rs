@@ -1,5 +1,5 @@
 //! How many requests and connections there may be at once, in all and from one address. What is beyond
-//! is refused before it costs anything (security-and-faults rule 38).
+//! is refused before it costs anything.
 
 use std::{
     collections::HashMap,

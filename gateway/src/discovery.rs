@@ -1,5 +1,5 @@
 //! Discovery: what this runtime serves, told from the route table so that it cannot drift
-//! (spec/discovery.md §1).
+//! (docs/reference/discovery.md §1).
 
 use std::collections::BTreeSet;
 

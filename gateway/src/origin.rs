@@ -1,4 +1,4 @@
-//! Origins: who may call with our cookies and read our answers (spec/security.md §1).
+//! Origins: who may call with our cookies and read our answers (docs/reference/security.md §1).
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 

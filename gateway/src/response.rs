@@ -1,4 +1,4 @@
-//! Answers: bodies, and the one envelope that every failure has (spec/discovery.md §4).
+//! Answers: bodies, and the one envelope that every failure has (docs/reference/discovery.md §4).
 
 use std::{
     pin::Pin,

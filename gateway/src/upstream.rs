@@ -1,5 +1,5 @@
 //! A service behind the gateway, and the only layer of the mesh that makes calls again
-//! (security-and-faults rule 37).
+//!.
 //!
 //! Invariant: a call is made again only when that does no harm (it surely did not run, or running
 //! twice is the same as once), at most [`REPEATS_MAX`] times, within its deadline, and within a

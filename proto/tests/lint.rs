@@ -1,4 +1,4 @@
-//! The rules of style.md §3, checked on the descriptors: what buf's STANDARD rules say, and what
+//! The rules of style, checked on the descriptors: what buf's STANDARD rules say, and what
 //! this product adds. The protos under `google/` are not ours and are left out.
 
 use std::collections::{HashMap, HashSet};

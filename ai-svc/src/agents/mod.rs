@@ -1,4 +1,4 @@
-//! Agents: who answers, with what instructions, tools and model (docs/ai.md), and what the model is
+//! Agents: who answers, with what instructions, tools and model (docs/reference/ai.md), and what the model is
 //! told before the conversation.
 
 mod choose;

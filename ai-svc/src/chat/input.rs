@@ -1,4 +1,4 @@
-//! Bodies of requests (spec/ai.md §3, §6): every key is known, and what is wrong is named.
+//! Bodies of requests (docs/reference/ai.md §3, §6): every key is known, and what is wrong is named.
 
 use mesh::Result;
 use serde_json::{Map, Value};

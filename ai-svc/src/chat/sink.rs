@@ -1,4 +1,4 @@
-//! Where an answer is told as it comes: as events of the UI message stream (spec/ai.md §5).
+//! Where an answer is told as it comes: as events of the UI message stream (docs/reference/ai.md §5).
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

@@ -1,4 +1,4 @@
-//! Messages of a conversation (spec/ai.md §3): as a string, as parts, or as the AI SDK's UI messages.
+//! Messages of a conversation (docs/reference/ai.md §3): as a string, as parts, or as the AI SDK's UI messages.
 
 use std::collections::HashSet;
 

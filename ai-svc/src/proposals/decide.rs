@@ -183,7 +183,7 @@ fn same(record: &Value, before: Option<&str>) -> bool {
     before.all(|(field, value)| record.get(field).is_none_or(|now| now == value))
 }
 
-/// A person decides, and no agent for them (security-and-faults rule 34).
+/// A person decides, and no agent for them.
 fn person(ctx: &Ctx) -> Result<&str> {
     let identity = ctx.identity()?;
     match identity.actor {

@@ -1,4 +1,4 @@
-//! Mutations that a model proposed (spec/ai.md §9): kept until a person decides, then carried out once
+//! Mutations that a model proposed (docs/reference/ai.md §9): kept until a person decides, then carried out once
 //! as the user who asked for them.
 //!
 //! Invariant: `pending → approved` is one conditional update; what is approved is carried out under the

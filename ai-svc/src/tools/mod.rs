@@ -1,4 +1,4 @@
-//! What a model may call (docs/ai.md). Every call is made as the user; what they may not read looks
+//! What a model may call (docs/reference/ai.md). Every call is made as the user; what they may not read looks
 //! missing to the model, too.
 //!
 //! Invariant: what a tool does is told by its kind, never by its name.

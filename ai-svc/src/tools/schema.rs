@@ -1,5 +1,5 @@
 //! Checks what a model sends to a tool against the tool's schema: the part of JSON Schema that the
-//! schemas of our tools are written in. Model output is untrusted (security-and-faults rule 32).
+//! schemas of our tools are written in. Model output is untrusted.
 
 use serde_json::Value;
 

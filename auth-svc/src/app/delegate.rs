@@ -1,5 +1,5 @@
 //! Fresh tokens for work that outlives one: an agent's loop, a flow, a schedule, an approved action
-//! (architecture.md §5).
+//! (docs/reference/security.md §10).
 
 use mesh::{
     Ctx, Error, Result,

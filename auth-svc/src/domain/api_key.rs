@@ -1,4 +1,4 @@
-//! API keys (spec/security.md §2): a secret by which a program acts as its owner.
+//! API keys (docs/reference/security.md §2): a secret by which a program acts as its owner.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mesh::{Error, Result, resolver::API_KEY_PREFIX};

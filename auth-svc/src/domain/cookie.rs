@@ -1,4 +1,4 @@
-//! The session cookie (spec/security.md §1): its name and `Secure` follow from the public URL's
+//! The session cookie (docs/reference/security.md §1): its name and `Secure` follow from the public URL's
 //! scheme, so that a proxy that ends TLS changes nothing.
 
 use mesh::resolver::{SECURE_PREFIX, SESSION_COOKIE};

@@ -1,6 +1,6 @@
 //! Records, read and written through data-svc's `RecordService` as whoever the context says.
 
-use mesh::{Ctx, Error, Link, Result, error::Reason, node::MESSAGE_MAX};
+use mesh::{Ctx, Error, Link, Result, error::Reason, link::never_reached, node::MESSAGE_MAX};
 use proto::data::v1::{
     self as pb, CreateRecordRequest, DeleteRecordRequest, GetRecordRequest, QueryRecordsRequest,
     UpdateRecordRequest, record_service_client::RecordServiceClient,
@@ -122,7 +122,7 @@ impl Records {
         }
     }
 
-    /// What an ObjectQL query finds (spec/objectql.md).
+    /// What an ObjectQL query finds (docs/reference/objectql.md).
     ///
     /// # Errors
     /// Those of data-svc.
@@ -157,7 +157,7 @@ impl Records {
             idempotency_key: idempotency_key.to_owned(),
         };
         let answer = self.client().create_record(ctx.request(message)).await;
-        read(answer.map_err(refused)?.into_inner().record)
+        read(answer.map_err(write_failed)?.into_inner().record)
     }
 
     /// Changes the named fields of a record; null clears one.
@@ -180,7 +180,7 @@ impl Records {
             idempotency_key: options.idempotency_key.to_owned(),
         };
         let answer = self.client().update_record(ctx.request(message)).await;
-        read(answer.map_err(refused)?.into_inner().record)
+        read(answer.map_err(write_failed)?.into_inner().record)
     }
 
     /// Deletes a record.
@@ -202,12 +202,22 @@ impl Records {
             idempotency_key: options.idempotency_key.to_owned(),
         };
         let answer = self.client().delete_record(ctx.request(message)).await;
-        answer.map(drop).map_err(refused)
+        answer.map(drop).map_err(write_failed)
     }
 }
 
 fn refused(status: tonic::Status) -> Error {
     Error::from_status(&status)
+}
+
+/// A write of which nobody knows whether it was made does not look like one that was not.
+fn write_failed(status: tonic::Status) -> Error {
+    let error = Error::from_status(&status);
+    let broke_off = error.reason() == Reason::ServiceUnavailable && !Error::is_ours(&status);
+    if broke_off && !never_reached(&status) {
+        return Error::outcome_unknown("data-svc").with_cause(error);
+    }
+    error
 }
 
 fn read(record: Option<pb::Record>) -> Result<Record> {

@@ -26,8 +26,8 @@ impl Comments {
     }
 }
 
-/// Lines joined to paragraphs; where our own specification is cited, which readers do not have,
-/// is left out.
+/// Lines joined to paragraphs. A page of the repository that is cited is left out: readers of the
+/// OpenAPI document have other addresses for it.
 fn text(comment: &str) -> String {
     let paragraphs = comment.split("\n\n").map(|paragraph| {
         let words: Vec<&str> = paragraph.split_whitespace().collect();
@@ -39,7 +39,7 @@ fn text(comment: &str) -> String {
 fn without_citations(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once(" (spec/") {
+    while let Some((before, after)) = rest.split_once(" (docs/") {
         let Some((_, after)) = after.split_once(')') else {
             break;
         };
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn comments_become_text() {
         let read =
-            text(" Filter as JSON (spec/objectql.md §3), for\n example `{}`. More.\n\n Last.\n");
+            text(" Filter as JSON (docs/reference/objectql.md §3), for\n example `{}`. More.\n\n Last.\n");
         assert_eq!(read, "Filter as JSON, for example `{}`. More.\n\nLast.");
         assert_eq!(summary(&read), "Filter as JSON, for example `{}`");
         assert_eq!(details(&read), "More.\n\nLast.");

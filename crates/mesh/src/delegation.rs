@@ -1,5 +1,5 @@
 //! Work of a service for a user that outlives the token it began with: fresh tokens of auth-svc, with
-//! today's rights, until the work ends or has to (architecture.md §5).
+//! today's rights, until the work ends or has to (docs/reference/security.md §10).
 //!
 //! Invariant: the work never has more than the organisation and the scopes it began with, and ends
 //! with the session or key while a caller waits for it.

@@ -22,7 +22,7 @@ use crate::{
 /// A result whose error can be answered to a client.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Details travel in a trailer, and HTTP/2 peers refuse long ones (gateway-path.md, trap 4).
+/// Details travel in a trailer, and HTTP/2 peers refuse long ones.
 const DETAILS_MAX: usize = 8 * 1024;
 /// Field violations listed before the rest is only counted.
 const FIELDS_MAX: usize = 50;
@@ -40,7 +40,7 @@ struct Inner {
     cause: Option<anyhow::Error>,
 }
 
-/// What is wrong with one field (spec/field-types.md §4).
+/// What is wrong with one field (docs/reference/field-types.md §4).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FieldViolation {
     /// Name of the field, or a path below it.
@@ -88,7 +88,7 @@ impl Error {
         }))
     }
 
-    /// `VALIDATION_ERROR` with the finer word in `details.reason` (architecture.md §4).
+    /// `VALIDATION_ERROR` with the finer word in `details.reason` (docs/reference/errors.md).
     #[must_use]
     pub fn validation(finer: &str, message: impl Into<String>) -> Self {
         Self::new(Reason::ValidationError, message).with("reason", finer)
@@ -224,7 +224,7 @@ impl Error {
     }
 
     /// The `code` that REST prints: of a script of an app its own word, where it has the form of one
-    /// (spec/automation.md §1, "Result").
+    /// (docs/reference/automation.md §1, "Result").
     fn code(&self) -> &str {
         let own = (self.0.reason == Reason::ActionFailed).then(|| self.detail("reason"));
         let own = own.flatten().and_then(Value::as_str);

@@ -151,7 +151,7 @@ impl Guard {
     }
 
     /// The same for a service that serves metadata: a call that names a revision waits until that
-    /// one is in force, and every reply names the one that is (architecture.md §6).
+    /// one is in force, and every reply names the one that is (ARCHITECTURE.md).
     ///
     /// # Errors
     /// When an RPC states no `access`.

@@ -1,5 +1,5 @@
 //! Who a call is made for: the identity token that auth-svc signs and every service verifies
-//! (architecture.md §5; RFC 7519 JWT, RFC 8037 EdDSA).
+//! (docs/reference/security.md §3; RFC 7519 JWT, RFC 8037 EdDSA).
 //!
 //! Invariant: the algorithm is fixed, `kid` must be in the pinned set, and `iss`, `aud`, `exp`,
 //! `nbf` and `typ` are checked; nobody takes a user id in a message as proof of who is calling.
@@ -166,7 +166,7 @@ impl Identity {
         }
     }
 
-    /// The user as expressions and scripts of an app see them (spec/automation.md §2); null for a
+    /// The user as expressions and scripts of an app see them (docs/reference/automation.md §2); null for a
     /// service.
     #[must_use]
     pub fn shown_to_apps(&self) -> Value {

@@ -1,5 +1,5 @@
 //! Load: how many calls a process serves at once, and how many of them one tenant may have. What is
-//! beyond is refused before it costs anything (security-and-faults rule 38).
+//! beyond is refused before it costs anything.
 
 use std::{
     collections::HashMap,

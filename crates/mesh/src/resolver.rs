@@ -1,5 +1,5 @@
 //! The one place that turns a credential into an identity, for the gateway and for every service
-//! (architecture.md §5).
+//! (docs/reference/security.md §3).
 //!
 //! Invariant: no credential, no identity; a bad credential never falls back to another one or to
 //! anonymous. With `Authorization` present the cookie is not looked at.

@@ -1,5 +1,5 @@
 //! The revision of the metadata, told along with every call, so that who changed metadata sees it
-//! in the next request, whichever replica answers (architecture.md §6).
+//! in the next request, whichever replica answers (ARCHITECTURE.md).
 //!
 //! Every reply names the revision that its service knows; the gateway remembers the highest it has
 //! seen and sends it with each call; a service that holds a registry and is behind catches up

@@ -1,5 +1,5 @@
 //! What this node knows about revocations: it follows the feed of auth-svc and refuses identity
-//! tokens that were overtaken (architecture.md §5).
+//! tokens that were overtaken (docs/reference/security.md §3).
 //!
 //! Invariant: order comes from positions in the feed, never from a clock. A token states the
 //! position that was read before its session and rights were (claim `rev`); an entry that concerns

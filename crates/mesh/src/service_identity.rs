@@ -1,5 +1,5 @@
 //! The identity of a service that acts for nobody: a short token for a stated purpose, issued by
-//! auth-svc against a proof made with the mesh secret (architecture.md §5).
+//! auth-svc against a proof made with the mesh secret (docs/reference/security.md §11).
 //!
 //! Invariant: a token is asked for once at a time for each purpose, and again before it ends.
 

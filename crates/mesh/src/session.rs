@@ -1,4 +1,4 @@
-//! The session store: what gateways and auth-svc share about live sessions (architecture.md §5).
+//! The session store: what gateways and auth-svc share about live sessions (docs/reference/security.md §1).
 //! It says whether a session token is still good, so that a sign-out holds on every gateway at
 //! once. The authority is auth-svc's database: an absent entry means "ask auth-svc".
 //!

@@ -1,5 +1,5 @@
 //! Expressions of metadata over records: what they see, and where they are compiled once
-//! (spec/metadata.md §8).
+//! (docs/reference/metadata.md §8).
 
 use std::sync::{Arc, LazyLock, OnceLock};
 

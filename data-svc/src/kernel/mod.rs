@@ -111,7 +111,7 @@ pub struct Record {
 }
 
 /// Lets malformed JSON fail at once and keeps any other refusal of a body for later: JSON comes
-/// before the object in the order of refusals, the rest of a body after it (architecture.md §10).
+/// before the object in the order of refusals, the rest of a body after it (docs/reference/errors.md §8).
 ///
 /// # Errors
 /// VALIDATION_ERROR `MALFORMED_JSON`.

@@ -1,5 +1,5 @@
 //! Installing packages and publishing revisions. The database holds what is installed; every
-//! replica serves that, never its own disk (architecture.md §6).
+//! replica serves that, never its own disk (docs/adr/0011-typed-seams.md).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

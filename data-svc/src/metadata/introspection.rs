@@ -1,5 +1,5 @@
 //! Metadata as a caller may see it: objects without read right are absent, unreadable fields are
-//! left out (spec/discovery.md §3).
+//! left out (docs/reference/discovery.md §3).
 
 use std::sync::Arc;
 
@@ -138,7 +138,7 @@ pub fn shown_in(work: &Work, item_type: ItemType, item: &Item, languages: &str) 
 }
 
 /// An item in its layers, lowest first: what the platform brings, what a package brings, and what
-/// was changed since; `effective` is the highest of them (spec/metadata.md §10).
+/// was changed since; `effective` is the highest of them (docs/reference/metadata.md §10).
 #[must_use]
 pub fn layers(work: &Work, item_type: ItemType, item: &Item) -> Value {
     let shown = shown(work, item_type, item);

@@ -1,4 +1,4 @@
-//! Which metadata items name another one (spec/metadata.md §10).
+//! Which metadata items name another one (docs/reference/metadata.md §10).
 //!
 //! An item names others under keys that mean the same wherever they stand: `object` is an object,
 //! `flowName` a flow. So one walk over the JSON of every item finds them all, also in places that a

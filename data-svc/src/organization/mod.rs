@@ -1,5 +1,5 @@
 //! People and organisations as data-svc knows them: records of the platform's own objects, kept in step
-//! with what auth-svc tells, and the rights that assignments give (spec/security.md §3).
+//! with what auth-svc tells, and the rights that assignments give (docs/reference/security.md §3).
 //!
 //! They are written and read through the kernel like any records, so that each change leaves its audit
 //! entry and is told to those who follow.

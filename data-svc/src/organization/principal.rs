@@ -1,5 +1,5 @@
 //! Who a user is to data-svc: the profile as a `sys_user` record, and the rights that assignments give
-//! (spec/security.md §3).
+//! (docs/reference/security.md §3).
 
 use std::collections::BTreeSet;
 

@@ -9,7 +9,7 @@ use crate::{
     both,
 };
 
-/// A page of JSON ends here (spec/objectql.md §5).
+/// A page of JSON ends here (docs/reference/objectql.md §5).
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 fn app() -> Value {

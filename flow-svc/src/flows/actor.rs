@@ -163,7 +163,8 @@ impl Actor {
                 Ok(done) => return Ok(done),
                 // As after a crash it is done again, under the same keys.
                 Err(error)
-                    if !matches!(error.reason(), Reason::Timeout | Reason::ConcurrentUpdate)
+                    if (error.is_outcome_unknown()
+                        || !matches!(error.reason(), Reason::Timeout | Reason::ConcurrentUpdate))
                         && began.elapsed() + pause < patience(&error) =>
                 {
                     if error.reason() == Reason::Unauthenticated {
@@ -202,6 +203,7 @@ impl Actor {
 fn patience(error: &Error) -> Duration {
     match error.reason() {
         Reason::ServiceUnavailable => PATIENCE,
+        Reason::Timeout if error.is_outcome_unknown() => PATIENCE,
         Reason::Timeout | Reason::ConcurrentUpdate => PATIENCE_BUSY,
         Reason::Unauthenticated => PATIENCE_TOKEN,
         _ => Duration::ZERO,
@@ -212,7 +214,7 @@ fn task(run_id: &str) -> Task {
     Task {
         run_id: run_id.to_owned(),
         reason: "flow".to_owned(),
-        // A run needs no session (architecture.md §5).
+        // A run needs no session (docs/reference/security.md §10).
         while_waiting: false,
     }
 }

@@ -105,7 +105,7 @@ pub(crate) async fn start(
     wait(app, run, until).await
 }
 
-/// Whether the caller may start a flow by its route (architecture.md §10).
+/// Whether the caller may start a flow by its route (docs/reference/automation.md §4).
 ///
 /// # Errors
 /// PERMISSION_DENIED.

@@ -1,4 +1,4 @@
-//! First answers of calls that carried an `Idempotency-Key` (security-and-faults rule 39). What such
+//! First answers of calls that carried an `Idempotency-Key`. What such
 //! a call does lies outside of our transaction, so the key is claimed before, for as long as the call
 //! may take, and answered after; who comes meanwhile waits or is told to come again. A call that
 //! crashed is made again by the next one with the key: what it wrote already carries keys of its own.

@@ -1,4 +1,4 @@
-//! Rate limits: how often a caller, or an address that nobody vouches for, may ask (spec/security.md
+//! Rate limits: how often a caller, or an address that nobody vouches for, may ask (docs/reference/security.md
 //! §9). Counted in Redis for all gateways together; in this process without one, and while it is
 //! away.
 //!

@@ -1,5 +1,5 @@
 //! `GET /api/v1/openapi.json`: the fragments of all services as one document, for one caller
-//! (architecture.md §4).
+//! (docs/reference/discovery.md).
 //!
 //! Every service is asked as the caller, first only for the key of the caller's rights and the
 //! revision of its metadata; a document of the same keys and revisions is kept. Who may see what is

@@ -1,4 +1,4 @@
-//! Whatever fails has the one envelope, in the order of architecture.md §10.
+//! Whatever fails has the one envelope, in the order of docs/reference/errors.md §8.
 
 use gateway::{Config, Peers};
 use mesh::Link;

@@ -97,7 +97,7 @@ impl Conn {
         }
         let raw = Connection::open_with_flags(path, flags)?;
         raw.busy_timeout(BUSY)?;
-        // synchronous=FULL: an acknowledged write survives a power cut (architecture.md §10).
+        // synchronous=FULL: an acknowledged write survives a power cut.
         raw.execute_batch(match role {
             Role::Writer => {
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;

@@ -138,7 +138,7 @@ impl Drop for PgTx {
 }
 
 /// The only place where SQL that was put together at run time reaches the driver. It is safe
-/// because identifiers in it come from the registry and values are bound (style.md §11).
+/// because identifiers in it come from the registry and values are bound.
 pub(super) fn sql_str(sql: Cow<'static, str>) -> SqlStr {
     AssertSqlSafe(sql).into_sql_str()
 }

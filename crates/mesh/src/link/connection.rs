@@ -22,8 +22,7 @@ pub(super) type Driver = Connection<TokioIo<TcpStream>, Body, OnTasks>;
 pub(super) enum Purpose {
     /// Calls of one message each way.
     Unary,
-    /// Streams: their readers may stall, and must not hold up anybody else (gateway-path.md,
-    /// traps 2 and 3).
+    /// Streams: their readers may stall, and must not hold up anybody else.
     Streams,
 }
 

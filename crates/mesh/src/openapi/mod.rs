@@ -1,5 +1,5 @@
 //! OpenAPI 3.0.3 from the contract: what a service serves, as one caller may see it
-//! (architecture.md §4).
+//! (docs/reference/discovery.md).
 //!
 //! A service answers a [`Fragment`]; the gateway merges the fragments of all. What the contract
 //! says is compiled once, into a [`Contract`]; a fragment is a pure function of it, of the

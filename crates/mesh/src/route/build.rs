@@ -25,7 +25,7 @@ use crate::{
     guard::{self, Entry},
 };
 
-/// Largest request body where the `rest` option states none (spec/discovery.md §4).
+/// Largest request body where the `rest` option states none (docs/reference/discovery.md §4).
 const BODY_LIMIT_DEFAULT: usize = 10 * 1024 * 1024;
 const QUERY_PARAMETER: &str = "objectmesh.annotations.v1.QueryParameter";
 

@@ -195,7 +195,7 @@ fn put(out: &mut Vec<u8>, field: &Field, text: &str, name: &str) -> Result<()> {
 /// The error for a single-valued parameter with several values.
 fn conflict(field: &Field, name: &str, message: String) -> Error {
     let error = match field.name.as_str() {
-        // A filter either applies or fails, and says so in its own word (spec/objectql.md §2, §11).
+        // A filter either applies or fails, and says so in its own word (docs/reference/objectql.md §2, §11).
         "where" => Error::validation("INVALID_FILTER", message),
         _ => Error::new(Reason::ValidationError, message),
     };

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{Error, FieldViolation, Result};
 
-/// How deep arrays and objects may nest (security-and-faults.md).
+/// How deep arrays and objects may nest.
 const DEPTH_MAX: usize = 64;
 
 /// Writes the JSON object `text` as fields of `shape`. `taken` are the fields that the body may

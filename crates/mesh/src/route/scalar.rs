@@ -12,7 +12,7 @@ use super::{
 /// Why a value does not fit its field.
 #[derive(Debug, PartialEq)]
 pub(super) struct Unfit {
-    /// Code of the field violation (spec/field-types.md §4).
+    /// Code of the field violation (docs/reference/field-types.md §4).
     pub(super) code: &'static str,
     /// What the value must be: `a whole number from 0 to 4294967295`.
     pub(super) must_be: String,

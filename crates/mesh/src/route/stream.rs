@@ -26,7 +26,7 @@ use crate::{Error, error::Reason, revision::Seen};
 /// The media type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// A service that says nothing for so long is taken for gone (architecture.md §4).
+/// A service that says nothing for so long is taken for gone (docs/reference/discovery.md §4).
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long a stream lives at most.
 const LIFE_MAX: Duration = Duration::from_secs(30 * 60);

@@ -1,4 +1,4 @@
-//! Who may hand rights to others (spec/security.md §3).
+//! Who may hand rights to others (docs/reference/security.md §3).
 
 use mesh::{Error, Result, identity::Identity};
 use metadata::PermissionSet;

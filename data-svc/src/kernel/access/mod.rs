@@ -1,5 +1,5 @@
 //! Who may do what with which rows and fields: (principal, object, operation) → verdict, readable
-//! fields, writable fields, rows (architecture.md §5). Every door asks [`grant`], and no other code
+//! fields, writable fields, rows (docs/reference/security.md). Every door asks [`grant`], and no other code
 //! makes a [`Grant`].
 //!
 //! A decision is made of: the bits and fields that the permission sets give ([`rights`], remembered

@@ -1,5 +1,5 @@
 //! What a set of permission sets grants on an object: the part of a decision that does not depend
-//! on who asks, and is therefore remembered (spec/security.md §4–5).
+//! on who asks, and is therefore remembered (docs/reference/security.md §4–5).
 
 use std::{collections::BTreeMap, sync::Arc};
 

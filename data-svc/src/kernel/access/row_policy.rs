@@ -1,4 +1,4 @@
-//! Row-level policies as predicates (spec/security.md §6): a condition over a record and the user,
+//! Row-level policies as predicates (docs/reference/security.md §6): a condition over a record and the user,
 //! compiled by [`expr::Filter`] and typed here, where the columns are known.
 //!
 //! Invariant: what is not understood matches no row, and neither does its opposite.

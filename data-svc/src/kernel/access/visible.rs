@@ -1,5 +1,5 @@
 //! Which rows: organisation ∧ (organisation-wide default, owner, master record) ∧ row policies
-//! (spec/security.md §6–7). Whatever widens or narrows what somebody sees joins in here: a room brings
+//! (docs/reference/security.md §6–7). Whatever widens or narrows what somebody sees joins in here: a room brings
 //! a predicate, and both evaluators know it from then on.
 
 use std::sync::Arc;
@@ -84,7 +84,7 @@ fn tenant(identity: &Identity, schema: &Schema) -> Predicate {
     }
 }
 
-/// The organisation-wide default, the owner, the master record (spec/security.md §7).
+/// The organisation-wide default, the owner, the master record (docs/reference/security.md §7).
 fn sharing(
     asking: Asking<'_>,
     identity: &Identity,
@@ -155,7 +155,7 @@ struct Policies {
 }
 
 /// Row-level policies: those that apply are OR-ed; none that apply restricts nothing; what does
-/// not compile grants nothing (spec/security.md §6).
+/// not compile grants nothing (docs/reference/security.md §6).
 fn policies(
     asking: Asking<'_>,
     identity: &Arc<Identity>,

@@ -1,4 +1,4 @@
-//! Hooks of items (spec/automation.md §3).
+//! Hooks of items (docs/reference/automation.md §3).
 
 use std::sync::Arc;
 

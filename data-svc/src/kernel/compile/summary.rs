@@ -1,4 +1,4 @@
-//! Summaries (spec/field-types.md §2): which records feed which field.
+//! Summaries (docs/reference/field-types.md §2): which records feed which field.
 
 use std::sync::Arc;
 

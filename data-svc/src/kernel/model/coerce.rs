@@ -1,5 +1,5 @@
 //! From JSON to typed values: the one canonicaliser of what is written and of what is compared
-//! with (spec/field-types.md §2).
+//! with (docs/reference/field-types.md §2).
 //!
 //! Invariant: what comes out prints canonically: moments are UTC cut to milliseconds, years lie in
 //! 1..=9999, doubles are finite, decimals fit 64 bits at their scale.

@@ -1,4 +1,4 @@
-//! Hooks: scripts that run when records of an object are written (spec/automation.md §3).
+//! Hooks: scripts that run when records of an object are written (docs/reference/automation.md §3).
 
 use std::{collections::HashMap, sync::Arc};
 

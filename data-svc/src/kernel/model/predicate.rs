@@ -2,7 +2,7 @@
 //! what the store turns into SQL.
 //!
 //! Invariant: two-valued. NULL never makes a condition unknown, so that `Not` is the exact
-//! complement (spec/objectql.md §3).
+//! complement (docs/reference/objectql.md §3).
 
 use std::sync::Arc;
 

@@ -87,7 +87,7 @@ impl Registry {
     ///
     /// # Errors
     /// NOT_FOUND for an unknown or hidden object, METHOD_NOT_ALLOWED when `apiMethods` lacks the
-    /// operation (spec/metadata.md §4).
+    /// operation (docs/reference/metadata.md §4).
     pub fn open(&self, object: &str, method: ApiMethod) -> Result<&Arc<Schema>> {
         let schema = self
             .schemas

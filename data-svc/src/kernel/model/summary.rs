@@ -1,4 +1,4 @@
-//! Summaries: fields that count or sum up the records that point to theirs (spec/field-types.md §2).
+//! Summaries: fields that count or sum up the records that point to theirs (docs/reference/field-types.md §2).
 
 use metadata::SummaryFunction;
 

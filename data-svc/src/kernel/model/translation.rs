@@ -1,4 +1,4 @@
-//! Labels in the reader's language (spec/discovery.md §3): the `translations` of packages laid over
+//! Labels in the reader's language (docs/reference/discovery.md §3): the `translations` of packages laid over
 //! what an item declares.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Aggregation: groups of rows and what is counted and added up in them (spec/objectql.md §7).
+//! Aggregation: groups of rows and what is counted and added up in them (docs/reference/objectql.md §7).
 //!
 //! Invariant: only readable columns are grouped or aggregated, over the rows that the grant reaches.
 

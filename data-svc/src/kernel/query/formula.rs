@@ -1,4 +1,4 @@
-//! Formulas: fields computed on read (spec/field-types.md §2), from what the caller may read.
+//! Formulas: fields computed on read (docs/reference/field-types.md §2), from what the caller may read.
 //!
 //! A formula that goes through a reference reads the record there, one level deep, as far as the
 //! caller may; what they may not read is null.

@@ -1,4 +1,4 @@
-//! Queries: from what a client asked to a checked plan over one object (spec/objectql.md).
+//! Queries: from what a client asked to a checked plan over one object (docs/reference/objectql.md).
 //!
 //! Two steps, each of which may refuse: reading ([`from_list_request`], [`from_body`]) knows only
 //! syntax; planning ([`plan`]) resolves names and types against what the caller may read.
@@ -307,7 +307,7 @@ fn offset(query: &Query) -> Result<u64> {
 
 /// Whether `distinct` changes anything: it does when `id` is not chosen. Then the columns are
 /// those chosen and no others, and each must be readable: leaving one out would answer another
-/// question (architecture.md §10).
+/// question (docs/reference/errors.md §8).
 fn chooses_distinct(query: &Query, grant: &Grant, columns: &mut Vec<ColumnRef>) -> Result<bool> {
     let Some(select) = &query.select else {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Object tables from metadata: created and extended, never narrowed (architecture.md §7). An
+//! Object tables from metadata: created and extended, never narrowed (docs/reference/metadata.md). An
 //! operator can read the database with ordinary tools: one table an object, one column a field.
 
 use std::{

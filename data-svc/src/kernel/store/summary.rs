@@ -1,6 +1,6 @@
 //! Keeping summaries: the parents of a changed row are locked in the order of their ids, then
 //! computed anew by a second statement, which sees what others committed while this one waited
-//! (architecture.md §7). Nothing else of the parent moves.
+//! (docs/reference/field-types.md). Nothing else of the parent moves.
 
 use std::collections::{BTreeMap, BTreeSet};
 

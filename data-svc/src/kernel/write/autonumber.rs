@@ -1,4 +1,4 @@
-//! Autonumbers (spec/metadata.md §9): which counters a new row takes, and how their numbers look.
+//! Autonumbers (docs/reference/metadata.md §9): which counters a new row takes, and how their numbers look.
 
 use mesh::db::{DbError, Tx};
 use metadata::FieldType;
@@ -22,7 +22,7 @@ pub(in crate::kernel) struct Autonumber {
     width: usize,
 }
 
-/// The counters that a new row takes (spec/metadata.md §9). Values given by a caller were dropped
+/// The counters that a new row takes (docs/reference/metadata.md §9). Values given by a caller were dropped
 /// before; those that the system brings along stay.
 pub(super) fn autonumbers(schema: &Schema, cells: &[Cell], now: OffsetDateTime) -> Vec<Autonumber> {
     let mut counters = Vec::new();

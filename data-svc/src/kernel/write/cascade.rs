@@ -1,5 +1,5 @@
 //! What hangs on a deleted record: taken along, unlinked, or in the way of the deletion
-//! (spec/data-api.md §5).
+//! (docs/reference/data-api.md §5).
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::kernel::{
 const CASCADE_MAX: usize = 10_000;
 
 /// Deletes a row and settles every reference to it, all in one transaction
-/// (spec/data-api.md §5). False when the row moved since it was read.
+/// (docs/reference/data-api.md §5). False when the row moved since it was read.
 pub(super) async fn delete(tx: &mut Tx, context: &Context, job: &Delete) -> Result<bool> {
     if !remove(tx, context, job).await? {
         return Ok(false);
@@ -119,7 +119,7 @@ fn settle<'a>(
     .boxed()
 }
 
-/// What a reference asks for when its target goes (spec/field-types.md §2).
+/// What a reference asks for when its target goes (docs/reference/field-types.md §2).
 fn behavior(column: &Column) -> DeleteBehavior {
     match (column.field.field_type, column.field.delete_behavior) {
         (FieldType::MasterDetail, DeleteBehavior::Restrict) => DeleteBehavior::Restrict,

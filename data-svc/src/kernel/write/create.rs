@@ -1,4 +1,4 @@
-//! What happens on a create, from top to bottom (spec/data-api.md §3, §13).
+//! What happens on a create, from top to bottom (docs/reference/data-api.md §3, §13).
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ use crate::kernel::{
 /// Creates a record; under an `Idempotency-Key` that is not empty, once for each key.
 ///
 /// # Errors
-/// As spec/data-api.md §3 and §13; for a key, VALIDATION_ERROR `IDEMPOTENCY_KEY_REUSED` under which
+/// As docs/reference/data-api.md §3 and §13; for a key, VALIDATION_ERROR `IDEMPOTENCY_KEY_REUSED` under which
 /// something else was asked.
 pub async fn create(
     kernel: &Kernel,

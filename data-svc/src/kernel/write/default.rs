@@ -1,4 +1,4 @@
-//! Default values (spec/metadata.md §9).
+//! Default values (docs/reference/metadata.md §9).
 
 use metadata::Field;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What happens on a delete, from top to bottom (spec/data-api.md §5, §6).
+//! What happens on a delete, from top to bottom (docs/reference/data-api.md §5, §6).
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub struct Deleted {
 /// key. `token` is the version that the record must have, empty for any.
 ///
 /// # Errors
-/// As spec/data-api.md §5, §6, and of a key as [`create`](super::create()).
+/// As docs/reference/data-api.md §5, §6, and of a key as [`create`](super::create()).
 pub async fn delete(
     kernel: &Kernel,
     work: &Work,

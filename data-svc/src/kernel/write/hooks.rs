@@ -1,4 +1,4 @@
-//! Runs hooks (spec/automation.md §3). All of them run before the transaction, on the row as it is
+//! Runs hooks (docs/reference/automation.md §3). All of them run before the transaction, on the row as it is
 //! to be; what they write is made ready with it and applied in its transaction, so that it stands or
 //! falls with the record, and no transaction waits for a script (docs/adr/0005-hooks-before-the-transaction.md).
 //!

@@ -1,5 +1,5 @@
 //! `Idempotency-Key`: what was answered first is kept in the transaction of its effect, for 24 hours and
-//! per principal, and answered again (security-and-faults rule 39).
+//! per principal, and answered again.
 //!
 //! The first answer is told again word by word, also when the record has changed or is gone since. But
 //! nobody is told what they may not read any more: who lost the right to the operation is refused like

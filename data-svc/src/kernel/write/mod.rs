@@ -1,5 +1,5 @@
 //! Writing records: prepared outside any transaction on the row as read, then applied in one short
-//! transaction whose statements check again what was relied on (architecture.md §7).
+//! transaction whose statements check again what was relied on (docs/adr/0005-hooks-before-the-transaction.md).
 //!
 //! | file | what |
 //! |---|---|

@@ -1,5 +1,5 @@
 //! One value: from raw JSON to the cell that is stored, checked by the field's type
-//! (spec/field-types.md §2).
+//! (docs/reference/field-types.md §2).
 
 use std::str::FromStr as _;
 

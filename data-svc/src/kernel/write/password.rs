@@ -1,4 +1,4 @@
-//! Password fields are stored as argon2id hashes (spec/field-types.md §2).
+//! Password fields are stored as argon2id hashes (docs/reference/field-types.md §2).
 
 use argon2::{Argon2, PasswordHasher as _};
 use mesh::{Error, Result};

@@ -1,5 +1,5 @@
 //! From a body to a checked set of cells: what may be written is decided here, before any
-//! transaction opens (spec/data-api.md §3–4; order of refusals: architecture.md §10).
+//! transaction opens (docs/reference/data-api.md §3–4; order of refusals: docs/reference/errors.md §8).
 
 use mesh::{Error, FieldViolation, Result, error::Reason};
 use metadata::FieldType;
@@ -318,7 +318,7 @@ pub(super) fn reference_not_found(
     violation
 }
 
-/// Compares a version token with the record's (spec/data-api.md §6): digits mean `version`, else
+/// Compares a version token with the record's (docs/reference/data-api.md §6): digits mean `version`, else
 /// a moment that `updated_at` must equal.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Validation rules (spec/metadata.md §7), the `pattern` of text fields, and the conditions under
+//! Validation rules (docs/reference/metadata.md §7), the `pattern` of text fields, and the conditions under
 //! which fields are required or read-only.
 //!
 //! Invariant: a rule that cannot be checked does not let a write pass.

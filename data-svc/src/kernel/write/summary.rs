@@ -1,4 +1,4 @@
-//! Summaries are kept in the transaction of the child's write (spec/field-types.md §2).
+//! Summaries are kept in the transaction of the child's write (docs/reference/field-types.md §2).
 
 use std::collections::{BTreeMap, BTreeSet};
 

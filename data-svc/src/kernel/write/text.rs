@@ -1,4 +1,4 @@
-//! Shapes of text fields: e-mail, URL, phone, colour (spec/field-types.md §2).
+//! Shapes of text fields: e-mail, URL, phone, colour (docs/reference/field-types.md §2).
 
 /// `local@domain.tld`, nothing more: delivery is the only real proof.
 #[must_use]

@@ -1,4 +1,4 @@
-//! What happens on an update, from top to bottom (spec/data-api.md §4, §6, §13).
+//! What happens on an update, from top to bottom (docs/reference/data-api.md §4, §6, §13).
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::kernel::{
 /// (`expectedVersion`).
 ///
 /// # Errors
-/// As spec/data-api.md §4, §6 and §13, and of a key as [`create`](super::create()).
+/// As docs/reference/data-api.md §4, §6 and §13, and of a key as [`create`](super::create()).
 pub async fn update(
     kernel: &Kernel,
     work: &Work,

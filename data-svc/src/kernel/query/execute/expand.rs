@@ -1,5 +1,5 @@
 //! Expansion: ids of reference fields replaced by the records they point to, one statement a level
-//! (spec/objectql.md §6).
+//! (docs/reference/objectql.md §6).
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -22,7 +22,7 @@ use crate::kernel::{
     store::{bind, select},
 };
 
-/// Fetches one record; `select` and `expand` as in spec/objectql.md, empty for all and none.
+/// Fetches one record; `select` and `expand` as in docs/reference/objectql.md, empty for all and none.
 ///
 /// # Errors
 /// NOT_FOUND also for a record that the caller may not see.

@@ -36,7 +36,7 @@ enum Body {
 /// Answers a list or a query for records.
 ///
 /// # Errors
-/// As spec/objectql.md §11.
+/// As docs/reference/objectql.md §11.
 pub async fn list(kernel: &Kernel, work: &Work, object: &str, query: Query) -> Result<Page> {
     let plan = Arc::new(query::plan(query, object, work, &kernel.cursor_key)?);
     let (rows, total) = tokio::try_join!(rows(kernel, &plan), total(kernel, &plan))?;

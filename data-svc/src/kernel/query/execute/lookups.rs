@@ -1,5 +1,5 @@
 //! What formulas read through references: the records there, one statement a reference, within what
-//! the caller may read of them (spec/field-types.md §2).
+//! the caller may read of them (docs/reference/field-types.md §2).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -23,7 +23,7 @@ pub(in crate::kernel) use self::{
 };
 pub use self::{get::get, list::list, select::select};
 
-/// A page of JSON ends early here (spec/objectql.md §5).
+/// A page of JSON ends early here (docs/reference/objectql.md §5).
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A page of records.
@@ -38,8 +38,8 @@ pub struct Page {
 }
 
 /// Whether the caller may ask this of an object at all: said before what is wrong with the question
-/// (architecture.md §10). Groups are for objects that offer either `aggregate` or `list`
-/// (spec/objectql.md §7).
+/// (docs/reference/errors.md §8). Groups are for objects that offer either `aggregate` or `list`
+/// (docs/reference/objectql.md §7).
 ///
 /// # Errors
 /// NOT_FOUND, METHOD_NOT_ALLOWED, PERMISSION_DENIED.
@@ -55,7 +55,7 @@ pub fn check(work: &Work, object: &str, is_aggregate: bool) -> Result<()> {
 /// Answers any query: records, or groups of them.
 ///
 /// # Errors
-/// As spec/objectql.md §11; VALIDATION_ERROR `INVALID_QUERY` for more than 10,000 groups.
+/// As docs/reference/objectql.md §11; VALIDATION_ERROR `INVALID_QUERY` for more than 10,000 groups.
 pub async fn answer(kernel: &Kernel, work: &Work, object: &str, query: Query) -> Result<Page> {
     match query.is_aggregate() {
         true => aggregate::aggregate(kernel, work, object, &query).await,

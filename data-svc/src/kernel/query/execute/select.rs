@@ -13,7 +13,7 @@ use crate::kernel::{
     store::{bind, select},
 };
 
-/// The fields of rows that a filter fits (spec/objectql.md §3) and the work may see: the first ones by
+/// The fields of rows that a filter fits (docs/reference/objectql.md §3) and the work may see: the first ones by
 /// id, at most that many.
 ///
 /// # Errors
