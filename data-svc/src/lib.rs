@@ -122,10 +122,11 @@ impl Rooms {
     /// [`Changes::start`] says.
     pub fn start(&self, tasks: &Tasks, changes_kept_for: Duration) {
         let (catalog, stop) = (Arc::clone(&self.catalog), tasks.stop_token());
+        let watched = tasks.watched("metadata_head");
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = catalog.follow() => {}
+                () = catalog.follow(watched) => {}
             }
         });
         self.changes.start(tasks, changes_kept_for);

@@ -5,7 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use http::{HeaderValue, Method, StatusCode, header};
-use mesh::{Error, error::Reason, ready::Readiness, session::SessionStore, telemetry};
+use mesh::{
+    Error, Link,
+    error::Reason,
+    ready::{BACKGROUND, Readiness},
+    session::SessionStore,
+    telemetry,
+};
 use serde_json::json;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -26,7 +32,10 @@ pub(crate) const NEEDED: [&str; 2] = ["auth-svc", "data-svc"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Available,
-    Degraded,
+    /// It answers, but what it does beside the calls fails.
+    Lagging,
+    /// It answers that it cannot do its work.
+    NotReady,
     Unavailable,
 }
 
@@ -34,7 +43,7 @@ impl Status {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Available => "available",
-            Self::Degraded => "degraded",
+            Self::Lagging | Self::NotReady => "degraded",
             Self::Unavailable => "unavailable",
         }
     }
@@ -60,16 +69,17 @@ impl Probes {
     pub(crate) async fn statuses(&self) -> Vec<(&'static str, Status)> {
         let peers = self.peers.all();
         join_all(peers.map(|(name, link, _)| async move {
-            let mut client = HealthClient::new(link.clone());
-            let asked = client.check(HealthCheckRequest::default());
-            let status = match tokio::time::timeout(WAIT, asked).await {
-                Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => {
-                    Status::Available
+            let asked = async {
+                match (serving(link, "").await, serving(link, BACKGROUND).await) {
+                    (Ok(true), Ok(false)) => Status::Lagging,
+                    // Of what beside the calls never failed nothing is known.
+                    (Ok(true), Ok(true) | Err(_)) => Status::Available,
+                    (Ok(false), _) => Status::NotReady,
+                    (Err(_), _) => Status::Unavailable,
                 }
-                Ok(Ok(_)) => Status::Degraded,
-                Ok(Err(_)) | Err(_) => Status::Unavailable,
             };
-            (name, status)
+            let status = tokio::time::timeout(WAIT, asked).await;
+            (name, status.unwrap_or(Status::Unavailable))
         }))
         .await
     }
@@ -79,12 +89,16 @@ impl Probes {
     pub(crate) async fn ready(&self) -> Result<Response, Refusal> {
         let store = tokio::time::timeout(WAIT, self.sessions.ping());
         let (statuses, store) = futures::join!(self.statuses(), store);
-        let away = statuses
-            .into_iter()
-            .filter(|(_, status)| *status != Status::Available)
-            .map(|(name, _)| name);
-        let (mut missing, mut degraded): (Vec<&str>, Vec<&str>) =
-            away.partition(|name| NEEDED.contains(name));
+        let (mut missing, mut degraded) = (Vec::new(), Vec::new());
+        for (name, status) in statuses {
+            match status {
+                Status::Available => {}
+                Status::NotReady | Status::Unavailable if NEEDED.contains(&name) => {
+                    missing.push(name);
+                }
+                Status::Lagging | Status::NotReady | Status::Unavailable => degraded.push(name),
+            }
+        }
         if !matches!(store, Ok(Ok(()))) {
             degraded.push("session store");
         }
@@ -104,6 +118,15 @@ impl Probes {
             .with("retryAfter", 1)
             .into())
     }
+}
+
+/// Whether a service says of itself, or of a part, that it serves.
+async fn serving(link: &Link, part: &str) -> Result<bool, tonic::Status> {
+    let request = HealthCheckRequest {
+        service: part.to_owned(),
+    };
+    let answer = HealthClient::new(link.clone()).check(request).await?;
+    Ok(answer.get_ref().status() == ServingStatus::Serving)
 }
 
 /// The process runs; nothing else is said.

@@ -144,16 +144,21 @@ async fn attempt(app: &App, row: &Pending) -> Result<Value> {
 /// Does again and again what a crash left behind, and ends what nobody decides, until the node
 /// stops; one process of all does it.
 pub(crate) fn sweep(app: &Arc<App>, tasks: &Tasks) {
-    let (app, stop) = (Arc::clone(app), tasks.stop_token());
+    let (app, owned, stop) = (Arc::clone(app), tasks.clone(), tasks.stop_token());
     let lease = Lease::new(app.store.db.clone(), "sweep:pending_actions", TERM);
     tasks.spawn(async move {
         let work = |_held| async {
-            if let Err(error) = swept(&app).await {
-                tracing::debug!(%error, "pending actions were not swept");
+            let mut watched = owned.watched("pending_actions");
+            loop {
+                match swept(&app).await {
+                    Ok(()) => watched.succeeded(),
+                    Err(error) => watched.failed(&error),
+                }
+                tokio::time::sleep(SWEEP).await;
             }
-            tokio::time::sleep(SWEEP).await;
         };
-        lease.keep(&stop, work).await;
+        let watched = owned.watched("pending_actions_lease");
+        lease.keep(&stop, watched, work).await;
     });
 }
 

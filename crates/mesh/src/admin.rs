@@ -16,6 +16,7 @@ use crate::{
     ready::Readiness,
     tasks::Tasks,
     telemetry,
+    watched::DEGRADED_AFTER,
 };
 
 /// Nobody who asks here is far away.
@@ -30,9 +31,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves on `listener` until the process ends.
 pub(crate) fn start(listener: TcpListener, readiness: Readiness, tasks: &Tasks) {
+    let watched = tasks.clone();
     let app = Router::new()
         .route("/health", get(|| async { r#"{"status":"ok"}"# }))
-        .route("/ready", get(move || ready(readiness.clone())))
+        .route(
+            "/ready",
+            get(move || ready(readiness.clone(), watched.clone())),
+        )
         .route("/metrics", get(metrics));
     let (stop, connections) = (tasks.stop_token(), tasks.clone());
     tasks.spawn(async move {
@@ -53,9 +58,17 @@ pub(crate) fn start(listener: TcpListener, readiness: Readiness, tasks: &Tasks) 
     });
 }
 
-async fn ready(readiness: Readiness) -> impl IntoResponse {
+/// Ready or not; `degraded` names the tasks beside the calls that have failed for a while.
+async fn ready(readiness: Readiness, tasks: Tasks) -> impl IntoResponse {
     match readiness.check().await {
-        Ok(()) => (StatusCode::OK, r#"{"status":"ready"}"#.to_owned()),
+        Ok(()) => {
+            let mut body = serde_json::json!({"status": "ready"});
+            let failing = tasks.failing_for(DEGRADED_AFTER);
+            if !failing.is_empty() {
+                body["degraded"] = serde_json::json!(failing);
+            }
+            (StatusCode::OK, body.to_string())
+        }
         Err(missing) => {
             let body = serde_json::json!({"status": "not ready", "missing": missing});
             (StatusCode::SERVICE_UNAVAILABLE, body.to_string())

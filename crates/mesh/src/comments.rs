@@ -70,8 +70,9 @@ mod tests {
 
     #[test]
     fn comments_become_text() {
-        let read =
-            text(" Filter as JSON (docs/reference/objectql.md §3), for\n example `{}`. More.\n\n Last.\n");
+        let read = text(
+            " Filter as JSON (docs/reference/objectql.md §3), for\n example `{}`. More.\n\n Last.\n",
+        );
         assert_eq!(read, "Filter as JSON, for example `{}`. More.\n\nLast.");
         assert_eq!(summary(&read), "Filter as JSON, for example `{}`");
         assert_eq!(details(&read), "More.\n\nLast.");

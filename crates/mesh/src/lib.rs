@@ -31,6 +31,7 @@ pub mod service_identity;
 pub mod session;
 pub mod tasks;
 pub mod telemetry;
+pub mod watched;
 
 pub use ctx::Ctx;
 pub use error::{Error, FieldViolation, Result};

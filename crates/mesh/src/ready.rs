@@ -11,12 +11,14 @@ use std::{
 
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{db::Db, tasks::Tasks};
+use crate::{db::Db, tasks::Tasks, watched::DEGRADED_AFTER};
 
 /// How often what is needed is asked, and for how long it may think.
 const EVERY: Duration = Duration::from_secs(1);
 /// How often it is asked until it is ready for the first time.
 const SOON: Duration = Duration::from_millis(50);
+/// The name under which gRPC health tells of the tasks beside the calls; unknown until one has failed.
+pub const BACKGROUND: &str = "background";
 const NO_METADATA: &str = "the metadata is not here yet";
 
 /// The readiness of a service. Clones are the same.
@@ -32,6 +34,8 @@ struct Inner {
     /// Whether the metadata is there, without which nothing works.
     metadata: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     leaving: AtomicBool,
+    /// Whether the tasks beside the calls are known to work.
+    background: AtomicBool,
     missing: Mutex<Option<&'static str>>,
 }
 
@@ -53,6 +57,7 @@ impl Readiness {
                 db,
                 metadata,
                 leaving: AtomicBool::new(false),
+                background: AtomicBool::new(true),
                 missing: Mutex::new(missing),
             }),
         }
@@ -108,9 +113,11 @@ impl Readiness {
     /// Keeps gRPC health at what is true, until the process leaves.
     pub fn watch(&self, tasks: &Tasks) {
         let (readiness, stop) = (self.clone(), tasks.stop_token());
+        let watched = tasks.clone();
         tasks.spawn(async move {
             loop {
                 readiness.update().await;
+                readiness.tell_background(&watched).await;
                 let pause = match readiness.is_waiting() {
                     true => SOON,
                     false => EVERY,
@@ -148,12 +155,24 @@ impl Readiness {
     }
 
     async fn tell(&self, ready: bool) {
-        let status = if ready {
+        self.set("", ready).await;
+    }
+
+    /// Tells whether the tasks beside the calls do what they are for. Calls are taken all the same.
+    async fn tell_background(&self, tasks: &Tasks) {
+        let works = tasks.failing_for(DEGRADED_AFTER).is_empty();
+        if self.inner.background.swap(works, Ordering::Relaxed) != works {
+            self.set(BACKGROUND, works).await;
+        }
+    }
+
+    async fn set(&self, name: &str, works: bool) {
+        let status = if works {
             ServingStatus::Serving
         } else {
             ServingStatus::NotServing
         };
-        self.inner.health.set_service_status("", status).await;
+        self.inner.health.set_service_status(name, status).await;
     }
 
     /// The process stops: from now on it is not ready.

@@ -4,6 +4,8 @@ use std::{future::Future, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::watched::{Failing, Watched};
+
 /// A node's background tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
@@ -11,6 +13,7 @@ pub struct Tasks {
     /// Ends what would go on for as long as anybody listens.
     drain: CancellationToken,
     stop: CancellationToken,
+    failing: Failing,
 }
 
 impl Tasks {
@@ -35,6 +38,18 @@ impl Tasks {
     #[must_use]
     pub fn drain_token(&self) -> CancellationToken {
         self.drain.clone()
+    }
+
+    /// Tells from now on how the task of that name fares.
+    #[must_use]
+    pub fn watched(&self, task: &'static str) -> Watched {
+        Watched::new(task, self.failing.clone())
+    }
+
+    /// The names of the watched tasks that have failed for so long, without a success.
+    #[must_use]
+    pub fn failing_for(&self, patience: Duration) -> Vec<&'static str> {
+        self.failing.longer_than(patience)
     }
 
     /// Asks endless streams to end.

@@ -11,6 +11,8 @@ mod errors;
 mod leases;
 #[path = "db/migrations.rs"]
 mod migrations;
+#[path = "db/queue.rs"]
+mod queue;
 #[path = "db/reads.rs"]
 mod reads;
 #[path = "db/sqlite_only.rs"]
@@ -83,4 +85,9 @@ suite! {
     leases::a_holder_paused_beyond_its_lease_changes_nothing,
     leases::work_is_stopped_when_its_lease_is_lost,
     leases::another_takes_over,
+    queue::a_job_is_claimed_by_one_and_gone_when_it_is_done,
+    queue::a_claim_that_was_lost_changes_nothing,
+    queue::what_fails_is_tried_again_then_kept_as_a_dead_letter,
+    queue::ten_workers_that_are_killed_do_each_job_once,
+    queue::claims_scan_an_index_however_much_is_due,
 }

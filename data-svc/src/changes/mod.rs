@@ -18,6 +18,7 @@ use mesh::{
     db::{Db, DbError, Dialect, Tx, lease::Held, lease::Lease},
     error::Reason,
     tasks::Tasks,
+    watched::Watched,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -104,10 +105,11 @@ impl Changes {
     /// Starts numbering, looking and trimming. Changes older than `kept_for` are dropped.
     pub fn start(self: &Arc<Self>, tasks: &Tasks, kept_for: Duration) {
         let (this, stop, drain) = (Arc::clone(self), tasks.stop_token(), tasks.drain_token());
+        let watched = tasks.watched("outbox_head");
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = this.look() => {}
+                () = this.look(watched) => {}
             }
         });
         let this = Arc::clone(self);
@@ -116,31 +118,36 @@ impl Changes {
             this.drain.cancel();
         });
         if self.db.dialect() == Dialect::Postgres {
-            let (this, stop) = (Arc::clone(self), tasks.stop_token());
+            let (this, owned, stop) = (Arc::clone(self), tasks.clone(), tasks.stop_token());
             tasks.spawn(async move {
                 let lease = Lease::new(this.db.clone(), "outbox_sequencer", TERM);
-                lease.keep(&stop, |held| this.number(held)).await;
+                let watched = owned.watched("outbox_sequencer_lease");
+                let number = |held| this.number(held, owned.watched("outbox_sequencer"));
+                lease.keep(&stop, watched, number).await;
             });
         }
-        let (this, stop) = (Arc::clone(self), tasks.stop_token());
+        let (this, owned, stop) = (Arc::clone(self), tasks.clone(), tasks.stop_token());
         tasks.spawn(async move {
             let lease = Lease::new(this.db.clone(), "outbox_janitor", 2 * TRIM_EVERY);
-            lease.keep(&stop, |held| this.trim(held, kept_for)).await;
+            let watched = owned.watched("outbox_janitor_lease");
+            let trim = |held| this.trim(held, kept_for, owned.watched("outbox_janitor"));
+            lease.keep(&stop, watched, trim).await;
         });
     }
 
     /// Keeps [`Changes::head`] up to date.
-    async fn look(&self) {
+    async fn look(&self, mut watched: Watched) {
         loop {
             match store::kept(&self.db).await {
                 Ok(kept) => {
+                    watched.succeeded();
                     self.head.send_if_modified(|head| {
                         let moved = kept.head > *head;
                         *head = kept.head.max(*head);
                         moved
                     });
                 }
-                Err(error) => tracing::debug!(%error, "changes could not be looked for"),
+                Err(error) => watched.failed(&error),
             }
             // A wake-up is a hint only: without one the next look comes by itself.
             let _woken = timeout(LOOK, self.numbered.notified()).await;
@@ -148,7 +155,7 @@ impl Changes {
     }
 
     /// Numbers committed rows while the lease is held.
-    async fn number(&self, held: Held) {
+    async fn number(&self, held: Held, mut watched: Watched) {
         let mut low = 0;
         let mut swept = Instant::now();
         loop {
@@ -162,6 +169,7 @@ impl Changes {
             match numbering.await {
                 Ok(None) => return,
                 Ok(Some(numbered)) => {
+                    watched.succeeded();
                     if sweeps {
                         swept = Instant::now();
                     }
@@ -173,7 +181,7 @@ impl Changes {
                         continue;
                     }
                 }
-                Err(error) => tracing::debug!(%error, "changes could not be numbered"),
+                Err(error) => watched.failed(&error),
             }
             let _woken = timeout(LOOK, self.written.notified()).await;
             sleep(GATHER).await;
@@ -181,7 +189,7 @@ impl Changes {
     }
 
     /// Drops old changes while the lease is held.
-    async fn trim(&self, held: Held, kept_for: Duration) {
+    async fn trim(&self, held: Held, kept_for: Duration, mut watched: Watched) {
         loop {
             let (held, until) = (held.clone(), clock::now() - kept_for);
             let trimming = self.db.write::<_, DbError, _>(move |tx| {
@@ -191,8 +199,8 @@ impl Changes {
             match trimming.await {
                 Ok(None) => return,
                 Ok(Some(BATCH)) => continue,
-                Ok(Some(_)) => {}
-                Err(error) => tracing::debug!(%error, "old changes could not be dropped"),
+                Ok(Some(_)) => watched.succeeded(),
+                Err(error) => watched.failed(&error),
             }
             sleep(TRIM_EVERY).await;
         }

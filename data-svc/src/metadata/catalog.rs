@@ -10,6 +10,7 @@ use mesh::{
     clock,
     db::{Db, DbError},
     revision::Served,
+    watched::Watched,
 };
 use metadata::{Diagnostic, Package, Seed};
 use sha2::{Digest as _, Sha256};
@@ -71,11 +72,12 @@ impl Catalog {
 
     /// Follows what other processes publish, for ever. A revision that cannot be read is told once
     /// and left aside: the last good one stays in force.
-    pub async fn follow(&self) {
+    pub async fn follow(&self, mut watched: Watched) {
         let mut refused = 0;
         loop {
-            if let Err(error) = self.refresh(refused).await {
-                match error {
+            match self.refresh(refused).await {
+                Ok(()) => watched.succeeded(),
+                Err(error) => match error {
                     Refused::Unreadable(revision, error) => {
                         refused = revision;
                         tracing::error!(
@@ -84,10 +86,8 @@ impl Catalog {
                             "the metadata's newest revision cannot be read; the last one stays"
                         );
                     }
-                    Refused::Db(error) => {
-                        tracing::debug!(%error, "the metadata's head could not be looked at");
-                    }
-                }
+                    Refused::Db(error) => watched.failed(&error),
+                },
             }
             // Asked for or not, the next look comes.
             let _asked = tokio::time::timeout(LOOK, self.served.wanted()).await;

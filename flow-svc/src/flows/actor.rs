@@ -164,7 +164,10 @@ impl Actor {
                 // As after a crash it is done again, under the same keys.
                 Err(error)
                     if (error.is_outcome_unknown()
-                        || !matches!(error.reason(), Reason::Timeout | Reason::ConcurrentUpdate))
+                        || !matches!(
+                            error.reason(),
+                            Reason::Timeout | Reason::ConcurrentUpdate
+                        ))
                         && began.elapsed() + pause < patience(&error) =>
                 {
                     if error.reason() == Reason::Unauthenticated {

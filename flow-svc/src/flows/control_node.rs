@@ -142,16 +142,23 @@ pub(super) async fn fan_out(
     });
     let ended = join_all(branches).await;
     let mut states = Vec::new();
-    let mut failed = None;
+    let (mut failed, mut parked) = (None, None::<i64>);
     for branch in ended {
         match branch {
             Ok(state) => states.push(state),
             Err(Stop::Failed(fault)) => {
                 failed.get_or_insert(Stop::Failed(fault));
             }
+            // The others went as far as they could meanwhile.
+            Err(Stop::Parked(due_ms)) => {
+                parked = Some(parked.map_or(due_ms, |first| first.min(due_ms)));
+            }
             // Nothing can be said of the step then.
             Err(other) => return Err(other),
         }
+    }
+    if let Some(due_ms) = parked {
+        return Err(Stop::Parked(due_ms));
     }
     for branch in states {
         state.take_over(&before, branch);

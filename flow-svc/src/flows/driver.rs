@@ -8,6 +8,7 @@ use std::{
 use mesh::{
     Result, clock,
     db::{Db, Dialect},
+    watched::Watched,
 };
 use metadata::{
     Item, ItemType,
@@ -36,17 +37,20 @@ use crate::{
 const TERM_MS: i64 = 2_000;
 /// How often a driver says that it lives, and looks for runs.
 const BEAT: Duration = Duration::from_millis(400);
+/// Longest pause of a run at whose end the driver is woken; it looks at the others often enough.
+const WAKE_MAX: Duration = Duration::from_secs(10);
 /// Drivers of a run that do not end a single step, before it is given up.
 const CLAIMS_MAX: i64 = 10;
 
 /// Starts what runs beside the calls; it ends with the node.
 pub(crate) fn spawn(app: &Arc<App>) {
     let (weak, stop) = (Arc::downgrade(app), app.tasks.stop_token());
+    let watched = app.tasks.watched("flow_driver");
     let (db, driver) = (app.db.clone(), app.slots.driver.clone());
     app.tasks.spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = beat(weak) => return,
+            () = beat(weak, watched) => return,
         }
         // What it drove need not wait for the end of its term.
         if let Err(error) = store::leave(&db, &driver).await {
@@ -56,7 +60,7 @@ pub(crate) fn spawn(app: &Arc<App>) {
     triggers::spawn(app);
 }
 
-async fn beat(app: Weak<App>) {
+async fn beat(app: Weak<App>, mut watched: Watched) {
     let mut is_first = true;
     loop {
         // The task does not keep a node alive that nobody holds any more.
@@ -64,8 +68,11 @@ async fn beat(app: Weak<App>) {
         let done = look(&app, is_first).await;
         app.slots.set_alive(done.is_ok());
         match done {
-            Ok(()) => is_first = false,
-            Err(error) => tracing::debug!(%error, "flows cannot be driven now"),
+            Ok(()) => {
+                watched.succeeded();
+                is_first = false;
+            }
+            Err(error) => watched.failed(&error),
         }
         let _woken = timeout(BEAT, app.slots.wake.notified()).await;
     }
@@ -128,6 +135,7 @@ async fn to_its_end(app: &Arc<App>, run: Run, actor: Option<Actor>) {
         Ok(ended) => ended,
         Err(Stop::Failed(fault)) => Ended::failed(*fault),
         Err(Stop::Lost) => return,
+        Err(Stop::Parked(due_ms)) => return park(app, &id, fence, due_ms).await,
         Err(Stop::Later(error)) => {
             tracing::warn!(run.id = id, %error, "a run of a flow cannot go on now");
             return;
@@ -135,6 +143,27 @@ async fn to_its_end(app: &Arc<App>, run: Run, actor: Option<Actor>) {
     };
     if let Err(error) = keep_end(&app.db, &id, fence, attempt, ended).await {
         tracing::warn!(run.id = id, %error, "the end of a run of a flow cannot be kept now");
+    }
+}
+
+/// Lets go of a run that has nothing to do before that moment, so that others have its slot.
+async fn park(app: &Arc<App>, id: &str, fence: i64, due_ms: i64) {
+    match store::park(&app.db, id, fence, due_ms).await {
+        Ok(false) => {}
+        Ok(true) => {
+            let pause = due_ms.saturating_sub(clock::unix_ms());
+            let pause = Duration::from_millis(pause.try_into().unwrap_or_default());
+            // Longer ones are found by the next look in time.
+            if pause < WAKE_MAX {
+                let (slots, stop) = (Arc::clone(&app.slots), app.tasks.stop_token());
+                app.tasks.spawn(async move {
+                    let _stopped = timeout(pause, stop.cancelled()).await;
+                    slots.wake.notify_one();
+                });
+            }
+        }
+        // The next driver finds out by the journal.
+        Err(error) => tracing::warn!(run.id = id, %error, "a run of a flow cannot be parked now"),
     }
 }
 

@@ -118,6 +118,8 @@ pub(crate) enum Stop {
     Lost,
     /// The journal cannot be written now; somebody goes on later.
     Later(Error),
+    /// Nothing is to be done before that moment (milliseconds since 1970): the run waits without a slot.
+    Parked(i64),
 }
 
 impl From<Fault> for Stop {

@@ -17,7 +17,7 @@ use mesh::{clock, delegation::Beginning};
 use metadata::automation::flow::{Graph, Node, NodeConfig, OnFailure};
 use serde_json::Value;
 use time::OffsetDateTime;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
     actor::Actor,
@@ -191,6 +191,7 @@ impl Interpreter {
             // A loop's body sets variables, so it is gone through again, by its kept steps.
             if let Some(outcome) = kept.clone().filter(|_| !node.config.is_composite()) {
                 if outcome.again {
+                    is_due(&outcome)?;
                     retry += 1;
                     continue;
                 }
@@ -201,10 +202,11 @@ impl Interpreter {
             let now = clock::from_unix_ms(began_ms);
             let done = self.limited(frame, &visit, began_ms, state).await;
             if let Some(outcome) = kept {
-                if let Err(stop @ (Stop::Lost | Stop::Later(_))) = done {
+                if let Err(stop @ (Stop::Lost | Stop::Later(_) | Stop::Parked(_))) = done {
                     return Err(stop);
                 }
                 if outcome.again {
+                    is_due(&outcome)?;
                     retry += 1;
                     continue;
                 }
@@ -224,12 +226,12 @@ impl Interpreter {
                         let outcome = Outcome {
                             fault: Some(fault),
                             again: true,
+                            due_ms: clock::unix_ms() + backoff.pause_ms(retry + 1),
                             ..Outcome::default()
                         };
                         self.journal.finish(&visit, &outcome, began_ms).await?;
+                        is_due(&outcome)?;
                         retry += 1;
-                        let pause = u64::try_from(backoff.pause_ms(retry)).unwrap_or_default();
-                        sleep(Duration::from_millis(pause)).await;
                         continue;
                     }
                     self.failed(frame, graph, number, fault, state, now)
@@ -344,6 +346,14 @@ impl Interpreter {
         }
         outcome.fault = Some(fault);
         outcome
+    }
+}
+
+/// Parks the run until the pause before a step's next repetition is over.
+fn is_due(outcome: &Outcome) -> Result<(), Stop> {
+    match outcome.due_ms > clock::unix_ms() {
+        true => Err(Stop::Parked(outcome.due_ms)),
+        false => Ok(()),
     }
 }
 

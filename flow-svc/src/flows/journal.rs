@@ -45,6 +45,14 @@ pub(crate) struct Outcome {
     /// Whether it is tried again.
     #[serde(default)]
     pub(crate) again: bool,
+    /// Not before then, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) due_ms: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// A step on its way.

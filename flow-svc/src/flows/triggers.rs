@@ -13,6 +13,7 @@ use mesh::{
         lease::{Held, Lease},
     },
     delegation::Beginning,
+    watched::Watched,
 };
 use metadata::automation::flow::{ChangeKind, RunAs, Trigger};
 use serde_json::{Map, Value, json};
@@ -39,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Starts the task; it ends with the node.
 pub(super) fn spawn(app: &Arc<App>) {
     let (weak, stop) = (Arc::downgrade(app), app.tasks.stop_token());
-    let db = app.db.clone();
+    let (db, tasks) = (app.db.clone(), app.tasks.clone());
     app.tasks.spawn(async move {
         let is_alone = db.dialect() == Dialect::Sqlite;
         if is_alone && let Err(error) = store::free(&db, NAME).await {
@@ -48,15 +49,22 @@ pub(super) fn spawn(app: &Arc<App>) {
         let term = if is_alone { TERM_ALONE } else { TERM };
         let lease = Lease::new(db, NAME, term);
         lease
-            .keep(&stop, |held| {
-                let weak = weak.clone();
+            .keep(&stop, tasks.watched("flow_triggers_lease"), |held| {
+                let (weak, tasks) = (weak.clone(), tasks.clone());
                 async move {
-                    let Some(app) = weak.upgrade() else {
-                        return sleep(LOOK).await;
-                    };
-                    if let Err(error) = follow(&app, &held).await {
-                        tracing::debug!(%error, "changes of records cannot be followed now");
-                        sleep(PAUSE).await;
+                    let mut watched = tasks.watched("flow_triggers");
+                    loop {
+                        let Some(app) = weak.upgrade() else {
+                            return sleep(LOOK).await;
+                        };
+                        match follow(&app, &held, &mut watched).await {
+                            Ok(()) => {}
+                            Err(error) => {
+                                watched.failed(&error);
+                                drop(app);
+                                sleep(PAUSE).await;
+                            }
+                        }
                     }
                 }
             })
@@ -65,7 +73,7 @@ pub(super) fn spawn(app: &Arc<App>) {
 }
 
 /// Follows the changes until the stream ends, or other objects are to be followed.
-async fn follow(app: &App, held: &Held) -> Result<()> {
+async fn follow(app: &App, held: &Held, watched: &mut Watched) -> Result<()> {
     let objects = app.catalog.current()?.triggering();
     let following = Following {
         // What was written before there were flows starts none.
@@ -73,6 +81,7 @@ async fn follow(app: &App, held: &Held) -> Result<()> {
         objects: Objects::Only(objects.clone()),
     };
     let mut follower = Follower::open(&app.data, &app.own, following).await?;
+    watched.succeeded();
     loop {
         let look_at = Instant::now() + LOOK;
         let event = match timeout_at(look_at, follower.next()).await {

@@ -11,7 +11,7 @@ use mesh::db::Migration;
 pub(crate) use drivers::{claim, claimable, extend, forget_silent, leave, superseded};
 pub(crate) use following::{follow_on, followed, free, jump};
 pub(crate) use run::{
-    NewRun, Run, StartKey, Status, definition, depth_of, end, find, insert, list, repeat,
+    NewRun, Run, StartKey, Status, definition, depth_of, end, find, insert, list, park, repeat,
     started_by_key, total,
 };
 pub(crate) use step::{Step, begin, finish, steps};

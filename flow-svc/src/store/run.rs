@@ -297,6 +297,18 @@ pub(crate) async fn end(
     Ok(db.execute(statement).await? > 0)
 }
 
+/// Lets go of a run until that moment, as its driver. False when it has another one, or ended.
+pub(crate) async fn park(db: &Db, id: &str, fence: i64, next_at_ms: i64) -> Result<bool, DbError> {
+    let statement = Statement::new(
+        "UPDATE flow_run SET next_at_ms = $1, driver = NULL, claims = 0 WHERE id = $2 \
+         AND fence = $3 AND status IN ('pending', 'running', 'retrying')",
+    )
+    .bind(next_at_ms)
+    .bind(id)
+    .bind(fence);
+    Ok(db.execute(statement).await? > 0)
+}
+
 /// Has a run begin again at that moment, as its driver. False when it has another one.
 pub(crate) async fn repeat(
     db: &Db,

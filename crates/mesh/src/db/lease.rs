@@ -18,6 +18,7 @@ use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{Db, DbError, Dialect, Retry, Statement, Tx};
+use crate::watched::Watched;
 
 /// The table of leases, for the migrations of a service.
 pub const TABLE: &str = "CREATE TABLE om_lease (
@@ -26,6 +27,15 @@ pub const TABLE: &str = "CREATE TABLE om_lease (
     fence BIGINT NOT NULL,
     until_ms BIGINT NOT NULL
 );";
+
+/// How far the clocks of a database's nodes may lie apart, in milliseconds: a lease of another holder is
+/// taken only when it has been over for so long.
+const CLOCK_SKEW_MS: i64 = 500;
+const ACQUIRE: &str = "INSERT INTO om_lease (name, holder, fence, until_ms) VALUES ($1, $2, 1, $3) \
+    ON CONFLICT (name) DO UPDATE SET \
+    fence = om_lease.fence + CASE WHEN om_lease.holder = excluded.holder THEN 0 ELSE 1 END, \
+    holder = excluded.holder, until_ms = excluded.until_ms \
+    WHERE om_lease.holder = excluded.holder OR om_lease.until_ms <= $4 RETURNING fence";
 
 /// How often somebody else's lease is looked at, at most: it may be released early.
 const LOOK: Duration = Duration::from_millis(500);
@@ -122,25 +132,22 @@ impl Lease {
     /// Those of the database.
     pub async fn acquire(&self) -> Result<Option<Held>, DbError> {
         let asked = Instant::now();
-        let now = match self.db.dialect() {
-            Dialect::Sqlite => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-            Dialect::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
-        };
-        let sql = format!(
-            "INSERT INTO om_lease (name, holder, fence, until_ms) VALUES ($1, $2, 1, {now} + $3) \
-             ON CONFLICT (name) DO UPDATE SET \
-             fence = om_lease.fence + CASE WHEN om_lease.holder = excluded.holder THEN 0 ELSE 1 END, \
-             holder = excluded.holder, until_ms = excluded.until_ms \
-             WHERE om_lease.holder = excluded.holder OR om_lease.until_ms <= {now} \
-             RETURNING fence"
-        );
-        let statement = Statement::new(sql)
-            .bind(&*self.name)
-            .bind(&*self.holder)
-            .bind(milliseconds(self.term));
+        let (name, holder) = (Arc::clone(&self.name), Arc::clone(&self.holder));
+        let term_ms = milliseconds(self.term);
         let taken = self.db.write::<_, DbError, _>(move |tx| {
-            let statement = statement.clone();
-            async move { tx.query_opt(statement, |row| row.req_int(0)).await }.boxed()
+            let (name, holder) = (Arc::clone(&name), Arc::clone(&holder));
+            async move {
+                // The clock is read before, and bound: a statement that changes rows has one meaning on
+                // every node of a distributed database then.
+                let now_ms = tx.clock_ms().await?;
+                let statement = Statement::new(ACQUIRE)
+                    .bind(&*name)
+                    .bind(&*holder)
+                    .bind(now_ms + term_ms)
+                    .bind(now_ms - CLOCK_SKEW_MS);
+                tx.query_opt(statement, |row| row.req_int(0)).await
+            }
+            .boxed()
         });
         Ok(taken.await?.map(|fence| Held {
             name: Arc::clone(&self.name),
@@ -195,23 +202,29 @@ impl Lease {
     }
 
     /// Does something for as long as this process holds the lease, and waits for it otherwise,
-    /// until `stop`. Work that ends is begun again while the lease is held.
-    pub async fn keep<F>(&self, stop: &CancellationToken, work: impl Fn(Held) -> F)
-    where
+    /// until `stop`. Work that ends is begun again while the lease is held. `watched` is told how the
+    /// asking goes.
+    pub async fn keep<F>(
+        &self,
+        stop: &CancellationToken,
+        mut watched: Watched,
+        work: impl Fn(Held) -> F,
+    ) where
         F: Future<Output = ()>,
     {
         let kept = async {
             loop {
-                match self.acquire().await {
-                    Ok(Some(held)) => tokio::select! {
+                let acquired = self.acquire().await;
+                match &acquired {
+                    Ok(_) => watched.succeeded(),
+                    Err(error) => watched.failed(error),
+                }
+                if let Ok(Some(held)) = acquired {
+                    tokio::select! {
                         () = work(held.clone()) => continue,
                         () = self.lost(held) => {
                             tracing::info!(lease.name = &*self.name, "lease lost");
                         }
-                    },
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::debug!(lease.name = &*self.name, %error, "lease not asked for");
                     }
                 }
                 tokio::time::sleep(self.pause()).await;

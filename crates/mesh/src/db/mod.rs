@@ -12,6 +12,7 @@ pub mod lease;
 mod migrate;
 mod pg_tx;
 mod postgres;
+pub mod queue;
 mod readers;
 mod row;
 mod sqlite;
@@ -151,6 +152,15 @@ impl Db {
             Self::Sqlite(_) => Dialect::Sqlite,
             Self::Postgres(_) => Dialect::Postgres,
         }
+    }
+
+    /// See [`Tx::clock_ms`].
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn clock_ms(&self) -> Result<i64, DbError> {
+        let clock = self.dialect().clock_ms();
+        self.query_one(clock, |row| row.req_int(0)).await
     }
 
     fn service(&self) -> &'static str {

@@ -53,6 +53,16 @@ impl Tx {
         }
     }
 
+    /// The database's clock, in milliseconds since 1970: the one clock on which processes agree. Read
+    /// before a statement that changes rows, and bound.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn clock_ms(&mut self) -> Result<i64, DbError> {
+        let clock = self.dialect().clock_ms();
+        self.query_one(clock, |row| row.req_int(0)).await
+    }
+
     /// Runs a statement for its effect and answers how many rows it inserted, updated or deleted
     /// (after any other statement the number means nothing).
     pub async fn execute(&mut self, statement: impl Into<Statement>) -> Result<u64, DbError> {

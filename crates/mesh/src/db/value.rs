@@ -16,6 +16,16 @@ pub enum Dialect {
     Postgres,
 }
 
+impl Dialect {
+    /// The query of the database's clock, in milliseconds since 1970.
+    pub(super) fn clock_ms(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            Self::Postgres => "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+}
+
 /// The type of a column, one for each variant of [`Value`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnType {

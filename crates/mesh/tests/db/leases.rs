@@ -154,6 +154,7 @@ pub(crate) async fn another_takes_over(bed: &Bed) {
     let keepers = mesh::tasks::Tasks::default();
     for db in [&db, &other_db] {
         let (stop, working) = (CancellationToken::new(), Arc::clone(&working));
+        let watched = keepers.watched("job");
         let lease = Lease::new(db.clone(), "job", LONG);
         stops.push(stop.clone());
         keepers.spawn(async move {
@@ -163,7 +164,7 @@ pub(crate) async fn another_takes_over(bed: &Bed) {
                 let _ended = Ended(&working);
                 std::future::pending::<()>().await;
             };
-            lease.keep(&stop, work).await;
+            lease.keep(&stop, watched, work).await;
         });
     }
     let mut fences = Vec::new();

@@ -282,3 +282,59 @@ async fn a_failed_step_leads_where_the_flow_says() {
         assert_eq!(output["$error"]["nodeId"], "x");
     }
 }
+
+/// Looks for runs again and again until no run is to be had or driven.
+async fn drive_all(app: &Arc<App>) {
+    loop {
+        look(app, false).await.unwrap();
+        while app.slots.free() < ACTIVE_MAX {
+            tokio::task::yield_now().await;
+        }
+        let free = store::claimable(&app.db, &app.slots.driver, 1).await;
+        if free.unwrap().is_empty() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn runs_that_wait_for_their_next_attempt_hold_no_slot() {
+    let bed = Bed::new().await;
+    let waiting = |delay_ms: i64| {
+        json!({"nodes": [
+                {"id": "s", "type": "start"},
+                {"id": "x", "type": "teleport", "retry": {"maxRetries": 1, "retryDelayMs": delay_ms}},
+            ],
+            "edges": [{"source": "s", "target": "x"}]})
+    };
+    let mut parked = Vec::new();
+    for _ in 0..ACTIVE_MAX + 6 {
+        parked.push(bed.begin(waiting(3_600_000), json!({})).await);
+    }
+    drive_all(&bed.app).await;
+    let run = store::find(&bed.app.db, &parked[0]).await.unwrap().unwrap();
+    assert_eq!((run.status, run.claims), (Status::Running, 0));
+    let other = bed.begin(flow(), json!({"n": [1]})).await;
+    drive_all(&bed.app).await;
+    let run = store::find(&bed.app.db, &other).await.unwrap().unwrap();
+    assert_eq!(run.status, Status::Completed, "{:?}", run.error);
+
+    // When the pause is over it is tried again, and no more than that.
+    bed.sql("UPDATE flow_run SET next_at_ms = 0 WHERE status = 'running'")
+        .await;
+    drive_all(&bed.app).await;
+    let run = store::find(&bed.app.db, &parked[0]).await.unwrap().unwrap();
+    assert_eq!(run.status, Status::Running, "the step knows when it is due");
+    bed.sql("UPDATE flow_step SET result = replace(result, '\"dueMs\":', '\"dueMs\":-')")
+        .await;
+    bed.sql("UPDATE flow_run SET next_at_ms = 0 WHERE status = 'running'")
+        .await;
+    drive_all(&bed.app).await;
+    for id in &parked {
+        let run = store::find(&bed.app.db, id).await.unwrap().unwrap();
+        assert_eq!(run.status, Status::Failed);
+        let steps = store::steps(&bed.app.db, id).await.unwrap();
+        let tries = steps.iter().filter(|step| step.node_id == "x").count();
+        assert_eq!(tries, 2);
+    }
+}

@@ -1,0 +1,106 @@
+//! How a task fares that goes on for ever. One that fails again and again must not do so in silence: it
+//! is warned of at once and each minute, counted, and after [`DEGRADED_AFTER`] its service says that it
+//! is degraded. It stays ready: what it answers by itself is as good as ever.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How long a task may fail before its service is degraded.
+pub const DEGRADED_AFTER: Duration = Duration::from_secs(30);
+/// Between two warnings of a task that goes on failing.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// The tasks of a node that fail, and since when.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failing(Arc<Mutex<BTreeMap<&'static str, Instant>>>);
+
+impl Failing {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that have failed for so long.
+    pub(crate) fn longer_than(&self, patience: Duration) -> Vec<&'static str> {
+        let failing = self.lock();
+        let long = failing
+            .iter()
+            .filter(|(_, since)| since.elapsed() >= patience);
+        long.map(|(task, _)| *task).collect()
+    }
+}
+
+/// A task that goes on for ever, and whose failures are told.
+#[derive(Debug)]
+pub struct Watched {
+    task: &'static str,
+    failing: Failing,
+    warned: Option<Instant>,
+}
+
+impl Watched {
+    pub(crate) fn new(task: &'static str, failing: Failing) -> Self {
+        Self {
+            task,
+            failing,
+            warned: None,
+        }
+    }
+
+    /// It could not do what it is for, now.
+    pub fn failed(&mut self, error: &dyn Display) {
+        let task = self.task;
+        metrics::counter!("objectmesh_task_failures_total", "task" => task).increment(1);
+        let since = *self.failing.lock().entry(task).or_insert_with(Instant::now);
+        if self
+            .warned
+            .is_none_or(|warned| warned.elapsed() >= WARN_EVERY)
+        {
+            self.warned = Some(Instant::now());
+            let failing_s = since.elapsed().as_secs();
+            tracing::warn!(task, %error, failing_s, "a background task fails; it tries again");
+        } else {
+            tracing::debug!(task, %error, "a background task fails; it tries again");
+        }
+    }
+
+    /// It did what it is for.
+    pub fn succeeded(&mut self) {
+        if self.warned.take().is_some() {
+            self.failing.lock().remove(self.task);
+            tracing::info!(task = self.task, "a background task works again");
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.failing.lock().remove(self.task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::Tasks;
+
+    #[test]
+    fn a_node_knows_which_of_its_tasks_fail() {
+        let tasks = Tasks::default();
+        let (mut one, mut other) = (tasks.watched("one"), tasks.watched("other"));
+        let failing = || tasks.failing_for(Duration::ZERO);
+        assert!(failing().is_empty());
+        one.failed(&"refused");
+        one.failed(&"refused");
+        other.failed(&"away");
+        assert_eq!(failing(), ["one", "other"]);
+        assert!(tasks.failing_for(DEGRADED_AFTER).is_empty());
+        one.succeeded();
+        assert_eq!(failing(), ["other"]);
+        drop(other);
+        assert!(failing().is_empty());
+    }
+}
