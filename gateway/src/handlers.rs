@@ -23,28 +23,6 @@ use crate::{
 
 /// The longest that making a document may take.
 const LIMIT: Duration = guard::DEADLINE_DEFAULT;
-/// The paths beside those of [`docs`].
-const PATHS: [&str; 9] = [
-    "/",
-    "/health",
-    "/ready",
-    "/metrics",
-    "/api",
-    "/api/v1",
-    "/api/v1/discovery",
-    "/api/v1/openapi.json",
-    "/.well-known/objectstack",
-];
-
-/// Whether a path is one of them.
-pub(crate) fn is_own(path: &str) -> bool {
-    let path = match path.strip_suffix('/') {
-        None | Some("") => path,
-        Some(path) => path,
-    };
-    PATHS.contains(&path) || docs::asset(path).is_some()
-}
-
 /// The routes, with the table behind them.
 pub(crate) fn routes(app: &Arc<AppState>) -> Router {
     let own = |router: Router<Arc<AppState>>, path: &str, handler: MethodRouter<Arc<AppState>>| {

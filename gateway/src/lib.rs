@@ -19,6 +19,7 @@ mod layers;
 mod limits;
 pub mod openapi;
 mod origin;
+mod own_paths;
 mod path;
 mod probes;
 pub mod process;

@@ -10,8 +10,8 @@ use mesh::{
 };
 
 use crate::{
-    Config, address::Networks, concurrency::ConcurrencyLimit, discovery::Discovery, handlers,
-    limits::Limits, openapi::Documents, origin::Origins, probes::Probes, upstream::Upstream,
+    Config, address::Networks, concurrency::ConcurrencyLimit, discovery::Discovery, limits::Limits,
+    openapi::Documents, origin::Origins, own_paths, probes::Probes, upstream::Upstream,
 };
 
 /// Everything a request needs.
@@ -38,7 +38,7 @@ pub(crate) struct AppState {
 impl AppState {
     /// Where a request leads, as metrics and traces name it.
     pub(crate) fn label(&self, method: &Method, path: &str) -> Arc<str> {
-        if handlers::is_own(path) {
+        if own_paths::is_own(path) {
             return match path.trim_end_matches('/') {
                 "" => "/".into(),
                 path => path.into(),
@@ -53,7 +53,7 @@ impl AppState {
 
     /// What a path takes.
     pub(crate) fn allowed(&self, path: &str) -> Vec<Method> {
-        if handlers::is_own(path) {
+        if own_paths::is_own(path) {
             return vec![Method::GET, Method::HEAD];
         }
         self.table.allowed(path)

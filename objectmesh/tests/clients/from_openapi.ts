@@ -64,7 +64,8 @@ const id = created.id;
 const changed = await data(
   client.PATCH(path, {
     params: { path: { id }, header: { "If-Match": "1" } },
-    body: { status: "resolved", satisfaction: 5 },
+    // With the moment, which a flow would fill in else, and change the version meanwhile.
+    body: { status: "resolved", resolved_at: new Date().toISOString(), satisfaction: 5 },
   }),
 );
 same(changed.status, "resolved");

@@ -103,10 +103,10 @@ def main(protos, out, auth_address, data_address, email, password):
     assert [item.id for item in page.items] == [ticket.id] and page.total == 1, page
     assert not page.HasField("next_cursor")
 
-    patch = json.dumps({"status": "resolved"}).encode()
+    patch = json.dumps({"status": "in_progress"}).encode()
     change = data.UpdateRecordRequest(**this, patch=patch, if_match="1")
     changed = call(records.UpdateRecord, change, token).record
-    assert changed.version == 2 and changed.fields["status"] == "resolved", changed
+    assert changed.version == 2 and changed.fields["status"] == "in_progress", changed
 
     code, reason, details = refused(records.UpdateRecord, change, token)
     assert (code, reason) == (grpc.StatusCode.ABORTED, "CONCURRENT_UPDATE"), (code, reason)

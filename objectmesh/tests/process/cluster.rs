@@ -342,10 +342,13 @@ impl Drop for Cluster {
 }
 
 /// Settings as a child's environment has them. Ways in are not limited unless a test says so: all
-/// tests come from one address, and many share one Redis.
+/// tests come from one address, and many share one Redis. Reflection answers, as in `dev`.
 pub(crate) fn owned(environment: &[(&str, &str)]) -> Vec<(String, String)> {
-    let open = ("OBJECTMESH__RATE_LIMIT__AUTH_PER_MINUTE", "0");
-    std::iter::once(&open)
+    let open = [
+        ("OBJECTMESH__RATE_LIMIT__AUTH_PER_MINUTE", "0"),
+        ("OBJECTMESH__AUTH__REFLECTION", "true"),
+    ];
+    open.iter()
         .chain(environment)
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
