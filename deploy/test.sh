@@ -27,6 +27,9 @@ step "tests"
 export OBJECTMESH_TEST_BROWSER=1
 if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --locked --workspace --no-fail-fast
+  step "the slowest"
+  grep -o '<testcase [^>]*' target/nextest/default/junit.xml |
+    sed -E 's/.* name="([^"]*)" classname="([^"]*)".* time="([^"]*)".*/\3 s  \2 \1/' | sort -rn | head -20
 else
   cargo test --locked --workspace --no-fail-fast
 fi

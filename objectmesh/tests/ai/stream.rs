@@ -364,6 +364,7 @@ async fn a_provider_that_falls_silent_in_a_stream_is_given_up() {
 /// Longer than a token lives: 66 s of silence, in which the stream shows signs of life, and then a
 /// tool that needs a token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes more than a minute: deploy/test-long.sh runs it"]
 async fn a_loop_outlives_its_first_token() {
     let fake = Fake::start(|number, _| match number {
         0 => vec![
