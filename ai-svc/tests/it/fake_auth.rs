@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use mesh::identity::{Actor, Claims, Identity, Kind, Purpose, TOKEN_TYPE};
+use mesh::identity::{Actor, Claims, Identity, Kind, Purpose, TokenSigner};
 use proto::auth::v1::{
     ExchangeCredentialRequest, ExchangeCredentialResponse, IssueDelegatedTokenRequest,
     IssueDelegatedTokenResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
@@ -16,19 +15,13 @@ use tonic::{Request, Response, Status};
 
 const SEED: [u8; 32] = [7; 32];
 const KID: &str = "test";
-/// What stands before the seed in a PKCS #8 document of Ed25519 (RFC 8410 §7).
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
-
 /// The fake.
 #[derive(Clone)]
-pub(crate) struct FakeAuth(Arc<EncodingKey>);
+pub(crate) struct FakeAuth(Arc<TokenSigner>);
 
 impl Default for FakeAuth {
     fn default() -> Self {
-        let der = [PKCS8_PREFIX.as_slice(), &SEED].concat();
-        Self(Arc::new(EncodingKey::from_ed_der(&der)))
+        Self(Arc::new(TokenSigner::new(KID, &SEED)))
     }
 }
 
@@ -45,11 +38,8 @@ pub(crate) fn user(id: &str) -> Identity {
 impl FakeAuth {
     /// A token of that identity, and when it ends.
     pub(crate) fn token(&self, identity: Identity) -> (String, i64) {
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.typ = Some(TOKEN_TYPE.to_owned());
-        header.kid = Some(KID.to_owned());
         let claims = Claims::new(identity);
-        let token = jsonwebtoken::encode(&header, &claims, &self.0).unwrap();
+        let token = self.0.sign(&claims).unwrap();
         (token, claims.exp * 1000)
     }
 }

@@ -6,20 +6,14 @@
 
 use ed25519_dalek::SigningKey;
 use hkdf::Hkdf;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use mesh::{
-    Error, Result,
-    identity::{Claims, Identity, TOKEN_TYPE},
+    Result,
+    identity::{Claims, Identity, TokenSigner},
 };
 use sha2::Sha256;
 use time::{Duration, OffsetDateTime};
 
 use super::token::Secrets;
-
-/// PKCS #8 (RFC 8410 §7) of an Ed25519 private key, up to the 32 bytes of the key.
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
 
 /// How long a new key verifies before it signs: every replica of auth-svc reads the keys, and every
 /// node fetches them, more than once in this time.
@@ -42,7 +36,7 @@ pub(crate) struct Key {
     pub kid: String,
     /// The public half, 32 bytes.
     pub public: [u8; 32],
-    private: EncodingKey,
+    private: TokenSigner,
 }
 
 /// The keys in use.
@@ -102,18 +96,13 @@ impl KeySet {
         position: i64,
         end: Option<OffsetDateTime>,
     ) -> Result<Minted> {
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.typ = Some(TOKEN_TYPE.to_owned());
-        header.kid = Some(self.current.kid.clone());
         let mut claims = Claims::new(identity);
         claims.rev = position;
         if let Some(end) = end {
             claims.exp = claims.exp.min(end.unix_timestamp());
         }
-        let token = jsonwebtoken::encode(&header, &claims, &self.current.private)
-            .map_err(Error::internal)?;
         Ok(Minted {
-            token,
+            token: self.current.private.sign(&claims)?,
             expires_at_ms: claims.exp.saturating_mul(1000),
         })
     }
@@ -133,11 +122,11 @@ fn derive_key(secret: &[u8], id: &str) -> Option<Key> {
         &mut name,
     )
     .ok()?;
-    let der = [PKCS8_PREFIX.as_slice(), &seed].concat();
+    let kid = format!("{id}-{:08x}", u32::from_be_bytes(name));
     Some(Key {
-        kid: format!("{id}-{:08x}", u32::from_be_bytes(name)),
         public: SigningKey::from_bytes(&seed).verifying_key().to_bytes(),
-        private: EncodingKey::from_ed_der(&der),
+        private: TokenSigner::new(&*kid, &seed),
+        kid,
     })
 }
 

@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use ed25519_dalek::SigningKey;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use mesh::{
     Ctx, Error, Link, Node,
     error::Reason,
     guard::Guard,
-    identity::{Claims, Identity, Kind, TOKEN_TYPE},
+    identity::{Claims, Identity, Kind, TokenSigner},
     openapi::Contract,
     resolver::{Door, Resolver},
     tasks::Tasks,
@@ -544,16 +543,9 @@ pub(crate) fn ann() -> Identity {
 
 /// An identity token as auth-svc signs it.
 pub(crate) fn identity_token(identity: Identity) -> String {
-    let mut header = Header::new(Algorithm::EdDSA);
-    header.typ = Some(TOKEN_TYPE.to_owned());
-    header.kid = Some("k1".to_owned());
-    // PKCS #8 around the 32 bytes of the seed (RFC 8410).
-    let mut der = vec![
-        0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
-    ];
-    der.extend_from_slice(&SEED);
-    let key = EncodingKey::from_ed_der(&der);
-    jsonwebtoken::encode(&header, &Claims::new(identity), &key).unwrap()
+    TokenSigner::new("k1", &SEED)
+        .sign(&Claims::new(identity))
+        .unwrap()
 }
 
 /// Longer than anything in a test takes.

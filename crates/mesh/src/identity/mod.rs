@@ -4,12 +4,16 @@
 //! Invariant: the algorithm is fixed, `kid` must be in the pinned set, and `iss`, `aud`, `exp`,
 //! `nbf` and `typ` are checked; nobody takes a user id in a message as proof of who is calling.
 
+mod jwt;
+
 use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+pub use self::jwt::TokenSigner;
 
 use crate::{Error, Result, clock};
 
@@ -338,16 +342,18 @@ impl Verifier {
     /// # Errors
     /// INTERNAL when a key is none.
     pub fn set_keys(&self, keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<()> {
-        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        jwt::install();
         let raw: HashMap<String, Vec<u8>> = keys.into_iter().collect();
         if raw == self.keys.load().raw {
             return Ok(());
         }
         let mut decoding = HashMap::new();
         for (kid, key) in &raw {
-            let key = DecodingKey::from_ed_components(&URL_SAFE_NO_PAD.encode(key))
-                .map_err(Error::internal)?;
-            decoding.insert(kid.clone(), key);
+            if key.len() != 32 {
+                let why = anyhow::anyhow!("the key {kid} has {} bytes", key.len());
+                return Err(Error::internal(why));
+            }
+            decoding.insert(kid.clone(), DecodingKey::from_ed_der(key));
         }
         self.keys.store(Arc::new(Keys { raw, decoding }));
         self.seen.invalidate_all();
