@@ -101,7 +101,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         lifetime: Duration::from_secs(lifetime),
         iterations: config.iterations_max,
     });
-    proposals::sweep(&app, &tasks);
+    proposals::resume(&app, &tasks);
     let message_max = mesh::node::MESSAGE_MAX;
     let chats = ChatServiceServer::new(grpc::Chats(Arc::clone(&app)));
     let conversations = ConversationServiceServer::new(grpc::Conversations(Arc::clone(&app)));

@@ -1,8 +1,17 @@
 //! CORS: browsers of trusted origins may call and read answers; others get no CORS header at all,
 //! which is how they are refused.
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{extract::Request, response::Response};
+use futures::future::{Either, Ready, ready};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use tower::{Layer, Service};
 
 use crate::{request_context::RequestContext, response::empty};
 
@@ -15,15 +24,71 @@ const EXPOSED: &str = "set-auth-token, ETag, X-Request-Id, X-RateLimit-Limit, \
 const MAX_AGE_S: &str = "7200";
 
 /// The layer: answers preflights, and marks every other answer.
-pub(crate) async fn layer(request: Request, next: Next) -> Response {
-    let origin = RequestContext::of(&request).origin.clone();
-    let mut response = if is_preflight(request.method(), request.headers()) {
-        preflight(origin.is_some())
-    } else {
-        next.run(request).await
-    };
-    mark(response.headers_mut(), origin);
-    response
+#[derive(Clone, Copy)]
+pub(crate) struct CorsLayer;
+
+/// See [`CorsLayer`].
+#[derive(Clone)]
+pub(crate) struct Cors<S>(S);
+
+impl<S> Layer<S> for CorsLayer {
+    type Service = Cors<S>;
+
+    fn layer(&self, inner: S) -> Cors<S> {
+        Cors(inner)
+    }
+}
+
+impl<S> Service<Request> for Cors<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Marked<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let origin = RequestContext::of(&request).origin.clone();
+        let answer = if is_preflight(request.method(), request.headers()) {
+            Either::Left(ready(Ok(preflight(origin.is_some()))))
+        } else {
+            Either::Right(self.0.call(request))
+        };
+        Marked {
+            answer,
+            origin: Some(origin),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// An answer that is marked when it is there.
+    pub(crate) struct Marked<F> {
+        #[pin]
+        answer: Either<Ready<Result<Response, Infallible>>, F>,
+        origin: Option<Option<HeaderValue>>,
+    }
+}
+
+impl<F> Future for Marked<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = std::task::ready!(this.answer.poll(cx));
+        let origin = this.origin.take().flatten();
+        Poll::Ready(answer.map(|mut response| {
+            mark(response.headers_mut(), origin);
+            response
+        }))
+    }
 }
 
 /// Whether a request only asks what it may send.

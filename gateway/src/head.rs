@@ -1,10 +1,12 @@
 //! The head of a request: its id, its host, its size, and that it says each thing once.
 
-use axum::{
-    extract::Request,
-    middleware::Next,
-    response::{IntoResponse as _, Response},
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
 };
+
+use axum::{extract::Request, response::Response};
+use futures::future::{Either, Ready, ready};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header, request::Parts};
 use mesh::{
     Error,
@@ -12,6 +14,7 @@ use mesh::{
     error::Reason,
     resolver::{SECURE_PREFIX, SESSION_COOKIE},
 };
+use tower::{Layer, Service};
 use tower_http::request_id::{MakeRequestId, RequestId};
 
 use crate::response::Refusal;
@@ -69,12 +72,40 @@ pub(crate) fn name_host(parts: &mut Parts) {
 }
 
 /// The layer that refuses a head before anything that would cost.
-pub(crate) async fn check_head(request: Request, next: Next) -> Response {
-    match check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => {
-            let path = request.uri().path();
-            refusal.into_response(path, &[]).into_response()
+#[derive(Clone, Copy)]
+pub(crate) struct CheckHeadLayer;
+
+/// See [`CheckHeadLayer`].
+#[derive(Clone)]
+pub(crate) struct CheckHead<S>(S);
+
+impl<S> Layer<S> for CheckHeadLayer {
+    type Service = CheckHead<S>;
+
+    fn layer(&self, inner: S) -> CheckHead<S> {
+        CheckHead(inner)
+    }
+}
+
+impl<S> Service<Request> for CheckHead<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match check(&request) {
+            Ok(()) => Either::Right(self.0.call(request)),
+            Err(refusal) => {
+                let refused = refusal.into_response(request.uri().path(), &[]);
+                Either::Left(ready(Ok(refused)))
+            }
         }
     }
 }

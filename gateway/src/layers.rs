@@ -1,15 +1,11 @@
 //! The stack that every request passes, outermost first, and the router in it.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, convert::Infallible, sync::Arc};
 
-use axum::{
-    Router,
-    middleware::{from_fn, from_fn_with_state},
-    response::Response,
-};
+use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mesh::{Error, ctx::REQUEST_ID};
-use tower::ServiceBuilder;
+use tower::{Service, ServiceBuilder};
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
@@ -19,9 +15,10 @@ use tower_http::{
 };
 
 use crate::{
-    access_log::access_log,
-    cors, handlers,
-    head::{NewRequestId, check_head, drop_malformed_id},
+    access_log::AccessLogLayer,
+    cors::CorsLayer,
+    handlers,
+    head::{CheckHeadLayer, NewRequestId, drop_malformed_id},
     response::Refusal,
     state::AppState,
 };
@@ -30,17 +27,21 @@ use crate::{
 const COMPRESS_FROM: u64 = 1024;
 
 /// The gateway as a service: an own path goes to its handler, everything else to the table of routes.
-pub(crate) fn router(app: &Arc<AppState>) -> Router {
+/// The layers' types stay known down to the router, so that a request clones and boxes little.
+pub(crate) fn stack(
+    app: Arc<AppState>,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
     let id = HeaderName::from_static(REQUEST_ID);
     let nosniff = HeaderValue::from_static("nosniff");
     let no_store = HeaderValue::from_static("no-store");
-    let layers = ServiceBuilder::new()
+    ServiceBuilder::new()
         // Request id: first of all, so that whatever happens can be found by it.
         .map_request(drop_malformed_id)
         .layer(SetRequestIdLayer::new(id.clone(), NewRequestId))
         .layer(PropagateRequestIdLayer::new(id))
         // Trace, metrics and log: around everything that may log, so that they tell what was answered.
-        .layer(from_fn_with_state(Arc::clone(app), access_log))
+        .layer(AccessLogLayer(Arc::clone(&app)))
         // What every answer says, failures too: it is what it says it is, and nobody may keep it.
         .layer(SetResponseHeaderLayer::overriding(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -52,8 +53,9 @@ pub(crate) fn router(app: &Arc<AppState>) -> Router {
         ))
         // CORS: browsers may read an answer, also a failure, only when it says so. A preflight carries
         // no credential, so it is answered before one is asked for.
-        .layer(from_fn(cors::layer))
+        .layer(CorsLayer)
         // Compression: outside of all that makes bodies. Streams of events are not kept back for it.
+        .map_response(|response: http::Response<_>| response.map(Body::new))
         .layer(
             CompressionLayer::new()
                 .quality(CompressionLevel::Fastest)
@@ -62,8 +64,8 @@ pub(crate) fn router(app: &Arc<AppState>) -> Router {
         // Catch panic: it ends this request only; else the connection would die unanswered.
         .layer(CatchPanicLayer::custom(panicked))
         // Size and sense of the head: before anything that would cost.
-        .layer(from_fn(check_head));
-    handlers::routes(app).layer(layers)
+        .layer(CheckHeadLayer)
+        .service(handlers::routes(&app))
 }
 
 /// Compresses JSON that is long enough.

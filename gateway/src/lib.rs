@@ -34,7 +34,6 @@ mod upstream;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Router;
 use mesh::{
     Link,
     ready::Readiness,
@@ -85,7 +84,6 @@ impl Peers {
 pub struct Gateway {
     readiness: Readiness,
     app: Arc<AppState>,
-    router: Router,
 }
 
 /// Builds the gateway, within a runtime. Binds no socket; starts on `tasks` what has to run beside
@@ -145,11 +143,7 @@ pub fn build(
         revision: Seen::default(),
         config,
     });
-    Ok(Gateway {
-        readiness,
-        router: layers::router(&app),
-        app,
-    })
+    Ok(Gateway { readiness, app })
 }
 
 impl Gateway {

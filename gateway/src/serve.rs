@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::{body::Body, response::Response};
 use http::Request;
 use hyper::body::Incoming;
 use mesh::tasks::Tasks;
@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{
-    Gateway, concurrency::ConnectionPermit, request_context::Connection, request_target::Encoded,
-    state::AppState,
+    Gateway, concurrency::ConnectionPermit, layers, request_context::Connection,
+    request_target::Encoded, state::AppState,
 };
 
 /// Largest head of HTTP/2: twice our own limit, so that ours answers with the envelope.
@@ -40,7 +40,8 @@ impl Gateway {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-        let (app, router) = (self.app.clone(), self.router.clone());
+        let app = self.app.clone();
+        let stack = layers::stack(app.clone());
         async move {
             let connections = Tasks::default();
             let mut shutdown = pin!(shutdown);
@@ -58,7 +59,7 @@ impl Gateway {
                             continue;
                         };
                         let requests = Requests {
-                            router: router.clone(),
+                            stack: stack.clone(),
                             connection: Connection {
                                 address: peer.ip(),
                                 spare: permit.spare,
@@ -85,13 +86,16 @@ impl Gateway {
     }
 }
 
-async fn connection(
+async fn connection<S>(
     app: Arc<AppState>,
     stream: TcpStream,
-    requests: Requests,
+    requests: Requests<S>,
     _permit: ConnectionPermit,
     stop: CancellationToken,
-) {
+) where
+    S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "connection without TCP_NODELAY");
     }
@@ -109,23 +113,26 @@ async fn connection(
 
 /// The requests of one connection.
 #[derive(Clone)]
-struct Requests {
-    router: Router,
+struct Requests<S> {
+    stack: S,
     connection: Connection,
 }
 
-impl Service<Request<Incoming>> for Requests {
+impl<S> Service<Request<Incoming>> for Requests<S>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible>,
+{
     type Response = Response;
     type Error = Infallible;
-    type Future = <Router as Service<Request<Body>>>::Future;
+    type Future = S::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Body>>::poll_ready(&mut self.router, cx)
+        self.stack.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.connection);
-        self.router.call(request)
+        self.stack.call(request)
     }
 }

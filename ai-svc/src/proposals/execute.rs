@@ -3,10 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mesh::{
-    Error, Result, audit::Entry, clock, db::lease::Lease, delegation::Task, error::Reason,
-    tasks::Tasks,
-};
+use mesh::{Error, Result, audit::Entry, clock, delegation::Task, error::Reason};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -30,10 +27,6 @@ const ATTEMPTS: u32 = 4;
 const RENEW: Duration = Duration::from_millis(250);
 /// When it is not tried any more: long before the keys of what was done are forgotten.
 const GIVEN_UP: Duration = Duration::from_secs(60 * 60);
-/// Between two looks for what was left behind.
-const SWEEP: Duration = Duration::from_secs(1);
-/// How long a sweeper that fell silent keeps its lease.
-const TERM: Duration = Duration::from_secs(10);
 
 /// What came of it.
 pub(super) enum Done {
@@ -58,7 +51,7 @@ pub(super) fn claimed_until(row: &Pending, now: OffsetDateTime) -> OffsetDateTim
 /// Carries out an approved action and writes down what came of it.
 ///
 /// # Errors
-/// When it cannot be said whether it was done: it stays approved, and the sweep does it again
+/// When it cannot be said whether it was done: it stays approved, and is done again ([`resume`](super::resume))
 /// under the same key.
 pub(super) async fn execute(app: &Arc<App>, row: &Pending, request_id: String) -> Result<Done> {
     let outcome = match Box::pin(carry_out(app, row)).await {
@@ -139,43 +132,6 @@ async fn attempt(app: &App, row: &Pending) -> Result<Value> {
     let input = row.input();
     let (services, version) = (&app.services, row.record_version);
     tools::carry_out(services, &ctx, &change, &input, version, &key).await
-}
-
-/// Does again and again what a crash left behind, and ends what nobody decides, until the node
-/// stops; one process of all does it.
-pub(crate) fn sweep(app: &Arc<App>, tasks: &Tasks) {
-    let (app, owned, stop) = (Arc::clone(app), tasks.clone(), tasks.stop_token());
-    let lease = Lease::new(app.store.db.clone(), "sweep:pending_actions", TERM);
-    tasks.spawn(async move {
-        let work = |_held| async {
-            let mut watched = owned.watched("pending_actions");
-            loop {
-                match swept(&app).await {
-                    Ok(()) => watched.succeeded(),
-                    Err(error) => watched.failed(&error),
-                }
-                tokio::time::sleep(SWEEP).await;
-            }
-        };
-        let watched = owned.watched("pending_actions_lease");
-        lease.keep(&stop, watched, work).await;
-    });
-}
-
-async fn swept(app: &Arc<App>) -> Result<()> {
-    let now = clock::now();
-    app.store.expire(now).await?;
-    for row in app.store.reclaim(now, now + RUN + MARGIN).await? {
-        tracing::info!(
-            pending_action.id = row.id,
-            "an approved action was left behind; doing it"
-        );
-        // Tried again when its claim is over.
-        if let Err(error) = Box::pin(execute(app, &row, mesh::id::new())).await {
-            tracing::debug!(pending_action.id = row.id, %error, "not done yet");
-        }
-    }
-    Ok(())
 }
 
 /// Whether it was approved so long ago that it is not tried any more.

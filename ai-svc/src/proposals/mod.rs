@@ -2,11 +2,12 @@
 //! as the user who asked for them.
 //!
 //! Invariant: `pending → approved` is one conditional update; what is approved is carried out under the
-//! idempotency key of its row, by whoever claimed it or, after a crash, by the sweep.
+//! idempotency key of its row, by whoever claimed it or, after a crash, by the queue.
 
 mod decide;
 mod digest;
 mod execute;
+mod resume;
 mod view;
 
 use mesh::{Ctx, Error, Result, audit::Entry, delegation::Beginning, error::Reason};
@@ -14,7 +15,7 @@ use metadata::canonical;
 use serde_json::{Value, json};
 
 pub(crate) use decide::{approve, reject};
-pub(crate) use execute::sweep;
+pub(crate) use resume::start as resume;
 pub(crate) use view::{Which, list, show};
 
 use crate::{

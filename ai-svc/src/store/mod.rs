@@ -9,7 +9,7 @@ mod traces;
 use mesh::db::{Db, DbError, Migration, Row};
 
 pub(crate) use conversations::{Conversation, Stored, moment};
-pub(crate) use proposals::{Filter, Outcome, Pending, Status};
+pub(crate) use proposals::{CARRY_OUT, EXPIRE, Filter, Outcome, Pending, Status};
 pub(crate) use traces::Trace;
 
 /// The schema, in order. Append only.
@@ -33,6 +33,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         version: 4,
         name: "carry_over_audit_events",
         sql: include_str!("../../migrations/0004_carry_over_audit_events.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "create_queue",
+        sql: include_str!("../../migrations/0005_create_queue.sql"),
     },
 ];
 

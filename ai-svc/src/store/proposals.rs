@@ -4,7 +4,10 @@ use futures::FutureExt as _;
 use mesh::{
     Result,
     audit::{Entry, Table},
-    db::{DbError, Row, Statement},
+    db::{
+        DbError, Row, Statement, Tx,
+        queue::{self, NewJob},
+    },
     delegation::Beginning,
 };
 use serde_json::Value;
@@ -13,6 +16,11 @@ use time::OffsetDateTime;
 use crate::domain::change::ChangeKind;
 
 use super::{Store, Stored, conversations, is_id, opt_text, text};
+
+/// Jobs: an approved action is carried out, unless it was by then.
+pub(crate) const CARRY_OUT: &str = "carry_out";
+/// Jobs: a proposal that nobody decided expires.
+pub(crate) const EXPIRE: &str = "expire";
 
 /// Where a pending action stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,9 +186,11 @@ impl Store {
                 .bind(&pending.digest)
                 .bind(pending.kind.as_str());
                 let note = entry.insert_into(Table::SERVICE);
+                let expiry = NewJob::new(EXPIRE, &*pending.id, "").due_at(ms(pending.expires_at));
                 async move {
                     tx.execute(insert).await?;
                     tx.execute(note).await?;
+                    queue::push(tx, &expiry).await?;
                     Ok(())
                 }
                 .boxed()
@@ -243,7 +253,9 @@ impl Store {
         .bind(entry.at)
         .bind(comment)
         .bind(claimed_until);
-        self.decide(claim, entry, None).await
+        // Whoever approved it carries it out; when they are killed, whoever finds this does.
+        let job = NewJob::new(CARRY_OUT, &*looked_at.id, "").due_at(ms(claimed_until));
+        self.decide(claim, entry, None, Some(job)).await
     }
 
     /// Discards a pending action. False when it is not pending any more.
@@ -267,7 +279,7 @@ impl Store {
         .bind(entry.at)
         .bind(reason);
         let note = looked_at.conversation_id.clone().map(|id| (id, note));
-        self.decide(reject, entry, note).await
+        self.decide(reject, entry, note, None).await
     }
 
     /// Writes down what came of an approved action. False when it is written down already.
@@ -294,7 +306,22 @@ impl Store {
         .bind(result)
         .bind(error);
         let note = looked_at.conversation_id.clone().map(|id| (id, note));
-        self.decide(conclude, entry, note).await
+        let decided = self.db.write::<_, mesh::Error, _>({
+            let (conclude, id) = (conclude, looked_at.id.clone());
+            move |tx| {
+                let (change, told) = (conclude.clone(), entry.insert_into(Table::SERVICE));
+                let (note, now, id) = (note.clone(), entry.at, id.clone());
+                async move {
+                    let is_first = record(tx, change, told, note, now).await?;
+                    if is_first {
+                        queue::forget(tx, CARRY_OUT, &id).await?;
+                    }
+                    Ok(is_first)
+                }
+                .boxed()
+            }
+        });
+        decided.await
     }
 
     async fn decide(
@@ -302,25 +329,18 @@ impl Store {
         change: Statement,
         entry: Entry,
         note: Option<(String, Stored)>,
+        job: Option<NewJob>,
     ) -> Result<bool> {
         self.db
             .write::<_, mesh::Error, _>(move |tx| {
-                let (change, told, note) = (
-                    change.clone(),
-                    entry.insert_into(Table::SERVICE),
-                    note.clone(),
-                );
-                let now = entry.at;
+                let (change, told) = (change.clone(), entry.insert_into(Table::SERVICE));
+                let (note, now, job) = (note.clone(), entry.at, job.clone());
                 async move {
-                    if tx.execute(change).await? == 0 {
-                        return Ok(false);
+                    let is_first = record(tx, change, told, note, now).await?;
+                    if let (true, Some(job)) = (is_first, job) {
+                        queue::push(tx, &job).await?;
                     }
-                    tx.execute(told).await?;
-                    if let Some((conversation_id, note)) = note {
-                        // The conversation may be gone; the decision stands.
-                        conversations::append(tx, &conversation_id, &[note], None, now).await?;
-                    }
-                    Ok(true)
+                    Ok(is_first)
                 }
                 .boxed()
             })
@@ -342,36 +362,29 @@ impl Store {
                       WHERE status = 'pending' AND expires_at <= $1";
         Ok(self.db.execute(Statement::new(expire).bind(now)).await?)
     }
+}
 
-    /// Claims approved actions that whoever carried them out left behind.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub(crate) async fn reclaim(
-        &self,
-        now: OffsetDateTime,
-        claimed_until: OffsetDateTime,
-    ) -> Result<Vec<Pending>> {
-        let left = Statement::new(format!(
-            "SELECT {COLUMNS} FROM ai_pending_actions \
-             WHERE status = 'approved' AND claimed_until <= $1 ORDER BY id LIMIT 20"
-        ))
-        .bind(now);
-        let mut claimed = Vec::new();
-        for one in self.db.query(left, pending).await? {
-            let claim = Statement::new(
-                "UPDATE ai_pending_actions SET claimed_until = $3 \
-                 WHERE id = $1 AND status = 'approved' AND claimed_until <= $2",
-            )
-            .bind(&one.id)
-            .bind(now)
-            .bind(claimed_until);
-            if self.db.execute(claim).await? > 0 {
-                claimed.push(one);
-            }
-        }
-        Ok(claimed)
+/// Makes a decision, with its audit entry and its note in the conversation. False when it was made before.
+async fn record(
+    tx: &mut Tx,
+    change: Statement,
+    told: Statement,
+    note: Option<(String, Stored)>,
+    now: OffsetDateTime,
+) -> Result<bool> {
+    if tx.execute(change).await? == 0 {
+        return Ok(false);
     }
+    tx.execute(told).await?;
+    if let Some((conversation_id, note)) = note {
+        // The conversation may be gone; the decision stands.
+        conversations::append(tx, &conversation_id, &[note], None, now).await?;
+    }
+    Ok(true)
+}
+
+fn ms(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 fn pending(row: &Row) -> Result<Pending, DbError> {

@@ -15,7 +15,7 @@ use tonic_types::{ErrorDetails, StatusExt as _, pb};
 pub use proto::errors::v1::ErrorReason as Reason;
 
 use crate::{
-    db::DbError,
+    db::{DbError, lease::LeaseError},
     echo::{self, ECHO_MAX},
 };
 
@@ -428,6 +428,17 @@ impl From<DbError> for Error {
                 "The data changed at the same time; try again",
             ),
             other => Self::internal(other),
+        }
+    }
+}
+
+impl From<LeaseError> for Error {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Db(error) => error.into(),
+            LeaseError::Busy(name) | LeaseError::Lost(name) => {
+                Self::unavailable("What another process does").with("lease", &*name)
+            }
         }
     }
 }

@@ -5,17 +5,14 @@
 
 pub(crate) mod admin;
 pub mod audit;
-pub mod clock;
 mod comments;
 pub mod config;
 pub mod connection;
 pub mod ctx;
-pub mod db;
 pub mod delegation;
 pub mod echo;
 pub mod error;
 pub mod guard;
-pub mod id;
 pub mod identity;
 pub mod link;
 pub mod load;
@@ -31,9 +28,9 @@ pub mod service_identity;
 pub mod session;
 pub mod tasks;
 pub mod telemetry;
-pub mod watched;
 
 pub use ctx::Ctx;
+pub use db::{self, clock, id, watched};
 pub use error::{Error, FieldViolation, Result};
 pub use link::Link;
 pub use node::Node;

@@ -9,7 +9,6 @@ mod otlp;
 mod output;
 mod prometheus;
 mod settings;
-mod sql;
 mod trace;
 
 use std::{
@@ -31,7 +30,6 @@ use tracing_subscriber::{
 
 use self::output::Output;
 pub(crate) use self::prometheus::{gauge_database, gauge_in_flight};
-pub(crate) use self::sql::{ended, statement};
 pub use self::{
     prometheus::{metrics, metrics_text, record_metrics},
     settings::{DEFAULTS, LogFormat, Settings},

@@ -34,7 +34,7 @@ pub(super) const SERVED: &str = "objectmesh::served";
 /// Targets of the spans that are exported when they lie within one that is.
 pub(super) const WITHIN: &str = "objectmesh::";
 /// Target of the spans of SQL statements.
-pub(super) const SQL: &str = "objectmesh::sql";
+pub(super) const SQL: &str = crate::db::span::TARGET;
 
 /// Longest `tracestate` that is handed on.
 const STATE_MAX: usize = 512;
@@ -47,6 +47,7 @@ static RATIO: AtomicU64 = AtomicU64::new(0);
 pub(super) fn export(ratio: f64) {
     RATIO.store(ratio.to_bits(), Ordering::Relaxed);
     EXPORTING.store(true, Ordering::Relaxed);
+    crate::db::span::record(true);
 }
 
 pub(super) fn exporting() -> bool {

@@ -1,6 +1,6 @@
 //! Values go in and come out the same on both databases.
 
-use mesh::db::{ColumnType, DbError, Row, Statement, Value};
+use db::{ColumnType, DbError, Row, Statement, Value};
 use time::macros::{date, datetime, time};
 
 use crate::bed::Bed;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use super::{Db, DbError, Tx};
 
 pub use self::{
-    store::{MIGRATION_SQL, finish_in, push},
+    store::{MIGRATION_SQL, finish_in, forget, push},
     worker::{Backoff, Handled, Worker},
 };
 

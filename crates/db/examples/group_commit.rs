@@ -1,6 +1,6 @@
 //! Measures durable commits on SQLite: one writer, then 64 at once, one INSERT a job.
 //!
-//! `cargo run --release -p mesh --example group_commit [FOLDER]`: the folder should lie on the disk
+//! `cargo run --release -p db --example group_commit [FOLDER]`: the folder should lie on the disk
 //! in question; it is the time of its sync that group commit shares.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use mesh::db::{Db, DbConfig, DbError, Statement};
+use db::{Db, DbConfig, DbError, Statement};
 use tokio::task::JoinSet;
 
 const ROUNDS: usize = 3;
@@ -18,7 +18,7 @@ const ROUND: Duration = Duration::from_secs(3);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| ".".to_owned());
-    let path = format!("{folder}/group-commit-{}.db", mesh::id::new());
+    let path = format!("{folder}/group-commit-{}.db", db::id::new());
     let db = Db::open(&DbConfig::new(format!("sqlite:{path}"))).await?;
     db.execute("CREATE TABLE entry (id TEXT PRIMARY KEY, text TEXT NOT NULL)")
         .await?;
@@ -62,7 +62,7 @@ async fn commits_per_second(db: &Db, writers: usize) -> anyhow::Result<f64> {
 }
 
 async fn insert(db: &Db) -> Result<(), DbError> {
-    let id = mesh::id::new();
+    let id = db::id::new();
     db.write(move |tx| {
         let statement = Statement::new("INSERT INTO entry (id, text) VALUES ($1, $2)")
             .bind(id.clone())

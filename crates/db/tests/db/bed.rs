@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use mesh::db::{BoxFuture, Db, DbConfig, DbError, Dialect, Statement, Tx};
+use db::{BoxFuture, Db, DbConfig, DbError, Dialect, Statement, Tx};
 use tempfile::TempDir;
 
 pub(crate) struct Bed {
@@ -33,7 +33,7 @@ impl Bed {
             eprintln!("skipped: TEST_POSTGRES_URL is not set");
             return None;
         };
-        let unique = mesh::clock::unix_ms();
+        let unique = db::clock::unix_ms();
         let mut name = format!("{test}_{}_{unique}", std::process::id());
         // Names end after 63 bytes; the end is what makes this one unique.
         let cut = name.len().saturating_sub(60);

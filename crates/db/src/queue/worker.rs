@@ -183,7 +183,7 @@ impl Worker {
         }
     }
 
-    async fn bury(&self, queue: &Queue, job: &Job, why: &str) -> Result<bool, crate::db::DbError> {
+    async fn bury(&self, queue: &Queue, job: &Job, why: &str) -> Result<bool, crate::DbError> {
         tracing::error!(
             job.id = job.id,
             job.kind = self.kind,

@@ -16,7 +16,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// The tasks of a node that fail, and since when.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Failing(Arc<Mutex<BTreeMap<&'static str, Instant>>>);
+pub struct Failing(Arc<Mutex<BTreeMap<&'static str, Instant>>>);
 
 impl Failing {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Instant>> {
@@ -24,7 +24,8 @@ impl Failing {
     }
 
     /// Those that have failed for so long.
-    pub(crate) fn longer_than(&self, patience: Duration) -> Vec<&'static str> {
+    #[must_use]
+    pub fn longer_than(&self, patience: Duration) -> Vec<&'static str> {
         let failing = self.lock();
         let long = failing
             .iter()
@@ -42,7 +43,9 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(task: &'static str, failing: Failing) -> Self {
+    /// Tells from now on how the task of that name fares.
+    #[must_use]
+    pub fn new(task: &'static str, failing: Failing) -> Self {
         Self {
             task,
             failing,
@@ -85,19 +88,19 @@ impl Drop for Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::Tasks;
 
     #[test]
     fn a_node_knows_which_of_its_tasks_fail() {
-        let tasks = Tasks::default();
-        let (mut one, mut other) = (tasks.watched("one"), tasks.watched("other"));
-        let failing = || tasks.failing_for(Duration::ZERO);
+        let all = Failing::default();
+        let watched = |task| Watched::new(task, all.clone());
+        let (mut one, mut other) = (watched("one"), watched("other"));
+        let failing = || all.longer_than(Duration::ZERO);
         assert!(failing().is_empty());
         one.failed(&"refused");
         one.failed(&"refused");
         other.failed(&"away");
         assert_eq!(failing(), ["one", "other"]);
-        assert!(tasks.failing_for(DEGRADED_AFTER).is_empty());
+        assert!(all.longer_than(DEGRADED_AFTER).is_empty());
         one.succeeded();
         assert_eq!(failing(), ["other"]);
         drop(other);

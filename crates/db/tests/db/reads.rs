@@ -1,7 +1,7 @@
 //! Reading beside others.
 
+use db::{DbError, Dialect};
 use futures::future::join_all;
-use mesh::db::{DbError, Dialect};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::bed::{Bed, count, insert, soon};

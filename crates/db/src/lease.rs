@@ -78,17 +78,6 @@ impl Retry for LeaseError {
     }
 }
 
-impl From<LeaseError> for crate::Error {
-    fn from(error: LeaseError) -> Self {
-        match error {
-            LeaseError::Db(error) => error.into(),
-            LeaseError::Busy(name) | LeaseError::Lost(name) => {
-                Self::unavailable("What another process does").with("lease", &*name)
-            }
-        }
-    }
-}
-
 impl Held {
     /// Whether it may still be relied on without asking the database.
     #[must_use]

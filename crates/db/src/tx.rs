@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use tracing::Span;
 
 use super::{DbError, Dialect, Row, Statement, conn::Conn, pg_tx::PgTx};
-use crate::telemetry;
+use crate::span;
 
 /// An open transaction.
 ///
@@ -73,7 +73,7 @@ impl Tx {
             Backend::Sqlite(conn) => conn.execute(&statement),
             Backend::Postgres(tx) => tx.execute(statement).await,
         };
-        telemetry::ended(&span, &result);
+        span::ended(&span, &result);
         self.noted(result)
     }
 
@@ -89,7 +89,7 @@ impl Tx {
             Backend::Sqlite(conn) => conn.batch(&sql),
             Backend::Postgres(tx) => tx.batch(sql).await,
         };
-        telemetry::ended(&span, &result);
+        span::ended(&span, &result);
         self.noted(result)
     }
 
@@ -188,12 +188,12 @@ impl Tx {
             Backend::Sqlite(conn) => conn.query(&statement, limit, map),
             Backend::Postgres(tx) => tx.query(statement, limit, map).await,
         };
-        telemetry::ended(&span, &result);
+        span::ended(&span, &result);
         self.noted(result)
     }
 
     fn span(&self, sql: &str) -> Span {
-        telemetry::statement(self.service, self.dialect(), sql)
+        span::statement(self.service, self.dialect(), sql)
     }
 
     async fn bound(&mut self, sql: &'static str) -> Result<(), DbError> {

@@ -1,16 +1,29 @@
 //! The spans of SQL statements: what they do and on which table, never their text or a value.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use tracing::{Span, field};
 
-use super::trace::{SQL, exporting};
-use crate::db::{DbError, Dialect};
+use crate::{DbError, Dialect};
+
+/// Target of the spans of statements.
+pub const TARGET: &str = "objectmesh::sql";
+
+/// Whether anybody wants them.
+static RECORDED: AtomicBool = AtomicBool::new(false);
+
+/// Says whether the spans of statements are recorded; until then there are none.
+pub fn record(recorded: bool) {
+    RECORDED.store(recorded, Ordering::Relaxed);
+}
 
 /// A span for a statement that begins now, within the current one. None at all unless the trace is
 /// recorded; then nothing here is worked out.
 pub(crate) fn statement(service: &'static str, dialect: Dialect, sql: &str) -> Span {
-    if !exporting() {
+    if !RECORDED.load(Ordering::Relaxed) {
         return Span::none();
     }
     let system = match dialect {
@@ -18,7 +31,7 @@ pub(crate) fn statement(service: &'static str, dialect: Dialect, sql: &str) -> S
         Dialect::Postgres => "postgresql",
     };
     let span = tracing::info_span!(
-        target: SQL, "sql",
+        target: TARGET, "sql",
         otel.name = display(Summary(sql)), otel.kind = "client", otel.status_code = field::Empty,
         service.name = service, db.system.name = system,
         db.operation.name = display(operation(sql)), db.collection.name = field::Empty,

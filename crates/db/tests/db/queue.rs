@@ -9,14 +9,12 @@ use std::{
     time::Duration,
 };
 
-use mesh::{
-    db::{
-        BoxFuture, Db, DbError, Statement, Tx,
-        queue::{Backoff, Handled, Job, MIGRATION_SQL, NewJob, Queue, Worker, finish_in, push},
-    },
-    tasks::Tasks,
+use db::{
+    BoxFuture, Db, DbError, Statement, Tx,
+    queue::{Backoff, Handled, Job, MIGRATION_SQL, NewJob, Queue, Worker, finish_in, push},
+    watched::{Failing, Watched},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::bed::{Bed, count, soon};
 
@@ -49,7 +47,7 @@ async fn claim_one(queue: &Queue) -> Option<Job> {
 
 /// Runs a worker in a task, until the token says otherwise.
 fn spawn<F>(
-    tasks: &Tasks,
+    tasks: &TaskTracker,
     queue: &Queue,
     worker: Worker,
     handle: impl Fn(Job) -> F + Send + Sync + 'static,
@@ -58,7 +56,11 @@ where
     F: Future<Output = Handled> + Send + 'static,
 {
     let stop = CancellationToken::new();
-    let (queue, stopping, watched) = (queue.clone(), stop.clone(), tasks.watched("queue"));
+    let (queue, stopping, watched) = (
+        queue.clone(),
+        stop.clone(),
+        Watched::new("queue", Failing::default()),
+    );
     tasks.spawn(async move { worker.run(&queue, &stopping, watched, handle).await });
     stop
 }
@@ -101,7 +103,7 @@ pub(crate) async fn a_claim_that_was_lost_changes_nothing(bed: &Bed) {
 
 pub(crate) async fn what_fails_is_tried_again_then_kept_as_a_dead_letter(bed: &Bed) {
     let queue = queue(bed).await;
-    let (tasks, tries) = (Tasks::default(), Arc::new(AtomicUsize::new(0)));
+    let (tasks, tries) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&tries);
     let stop = spawn(&tasks, &queue, worker(), move |job| {
         let tried = counted.fetch_add(1, Ordering::SeqCst);
@@ -141,10 +143,11 @@ pub(crate) async fn what_fails_is_tried_again_then_kept_as_a_dead_letter(bed: &B
     let dead = soon(dead_letter(&queue)).await;
     assert!(dead.error.contains("No end after 3"), "{dead:?}");
     stop.cancel();
-    assert!(tasks.shut_down(Duration::from_secs(10)).await);
+    tasks.close();
+    soon(tasks.wait()).await;
 }
 
-async fn dead_letter(queue: &Queue) -> mesh::db::queue::DeadLetter {
+async fn dead_letter(queue: &Queue) -> db::queue::DeadLetter {
     loop {
         let mut dead = queue.dead_letters(KIND, 10).await.unwrap();
         if let Some(dead) = dead.pop() {
@@ -206,8 +209,13 @@ pub(crate) async fn ten_workers_that_are_killed_do_each_job_once(bed: &Bed) {
             ..worker()
         };
         async move {
-            let (stop, tasks) = (CancellationToken::new(), Tasks::default());
-            let work = worker.run(&queue, &stop, tasks.watched("queue"), handle);
+            let stop = CancellationToken::new();
+            let work = worker.run(
+                &queue,
+                &stop,
+                Watched::new("queue", Failing::default()),
+                handle,
+            );
             match killed {
                 // Dropped where it stands, with all that it has claimed.
                 true => drop(tokio::time::timeout(Duration::from_millis(40), work).await),

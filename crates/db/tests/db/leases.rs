@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use mesh::db::{
+use db::{
     Db, DbError, Migration, Statement,
     lease::{Held, Lease, LeaseError},
 };
@@ -19,7 +19,7 @@ use crate::bed::{Bed, soon};
 const LEASES: Migration = Migration {
     version: 1,
     name: "create_lease",
-    sql: mesh::db::lease::TABLE,
+    sql: db::lease::TABLE,
 };
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(150);
@@ -151,10 +151,10 @@ pub(crate) async fn another_takes_over(bed: &Bed) {
     let (db, other_db) = two(bed).await;
     let working = Arc::new(AtomicUsize::new(0));
     let mut stops = Vec::new();
-    let keepers = mesh::tasks::Tasks::default();
+    let keepers = tokio_util::task::TaskTracker::new();
     for db in [&db, &other_db] {
         let (stop, working) = (CancellationToken::new(), Arc::clone(&working));
-        let watched = keepers.watched("job");
+        let watched = db::watched::Watched::new("job", db::watched::Failing::default());
         let lease = Lease::new(db.clone(), "job", LONG);
         stops.push(stop.clone());
         keepers.spawn(async move {
@@ -179,7 +179,8 @@ pub(crate) async fn another_takes_over(bed: &Bed) {
         fences.push(db.query_one(fence, |row| row.req_int(0)).await.unwrap());
         stop.cancel();
     }
-    assert!(keepers.shut_down(Duration::from_secs(20)).await);
+    keepers.close();
+    soon(keepers.wait()).await;
     assert_eq!(working.load(Ordering::SeqCst), 0);
     other_db.close().await;
 }

@@ -1,6 +1,6 @@
 //! Schemas are brought up to date once, whoever comes first.
 
-use mesh::db::{DbError, Migration};
+use db::{DbError, Migration};
 
 use crate::bed::{Bed, count, soon};
 

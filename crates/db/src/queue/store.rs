@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::db::{Db, DbError, Row, Statement, Tx};
+use crate::{Db, DbError, Row, Statement, Tx};
 
 use super::{DeadLetter, Job, NewJob};
 
@@ -57,6 +57,18 @@ pub async fn finish_in(tx: &mut Tx, job: &Job) -> Result<bool, DbError> {
         .bind(&job.id)
         .bind(job.fence);
     Ok(tx.execute(statement).await? > 0)
+}
+
+/// Takes a job back in the transaction that makes it pointless, whoever has claimed it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn forget(tx: &mut Tx, kind: &'static str, key: &str) -> Result<(), DbError> {
+    let statement = Statement::new("DELETE FROM om_queue WHERE kind = $1 AND queue_key = $2")
+        .bind(kind)
+        .bind(key);
+    tx.execute(statement).await?;
+    Ok(())
 }
 
 pub(super) async fn claim(

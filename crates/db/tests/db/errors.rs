@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh::db::{DbError, Statement};
+use db::{DbError, Statement};
 
 use crate::bed::{Bed, ENDLESS, soon};
 

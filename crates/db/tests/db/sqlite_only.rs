@@ -2,8 +2,8 @@
 
 use std::{sync::mpsc, time::Duration};
 
+use db::{Db, DbConfig, DbError, Tx};
 use futures::future::{BoxFuture, join_all};
-use mesh::db::{Db, DbConfig, DbError, Tx};
 use tokio::sync::oneshot;
 
 use crate::bed::{Bed, ENDLESS, count, insert, soon};
@@ -104,7 +104,7 @@ async fn a_caller_that_leaves_stops_its_query() {
     for in_transaction in [false, true] {
         let (running, is_running) = oneshot::channel();
         let mut once = Some(running);
-        let mut map = move |_: &mesh::db::Row<'_>| {
+        let mut map = move |_: &db::Row<'_>| {
             once.take().map(|running| running.send(()));
             Ok(())
         };

@@ -14,7 +14,7 @@ use super::{
     DbConfig, DbError, Dialect, Retry, Row, Statement, Tx,
     pg_tx::{self, PgTx},
 };
-use crate::telemetry;
+use crate::span;
 
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 256;
@@ -204,14 +204,14 @@ impl Postgres {
 
     /// A connection with a transaction on it; the span covers the wait for the connection.
     async fn begin(&self, sql: &'static str) -> Result<PgTx, DbError> {
-        let span = telemetry::statement(self.service, Dialect::Postgres, sql);
+        let span = span::statement(self.service, Dialect::Postgres, sql);
         let begun = async {
             let mut conn = self.acquire().await?;
             conn.begin(sql).await?;
             Ok(conn)
         };
         let begun = begun.await;
-        telemetry::ended(&span, &begun);
+        span::ended(&span, &begun);
         begun
     }
 
@@ -236,9 +236,9 @@ where
     }
     let Some(conn) = tx.pg() else { return done };
     if done.is_ok() {
-        let span = telemetry::statement(service, Dialect::Postgres, "COMMIT");
+        let span = span::statement(service, Dialect::Postgres, "COMMIT");
         let committed = conn.commit().await;
-        telemetry::ended(&span, &committed);
+        span::ended(&span, &committed);
         match committed {
             Ok(()) => return done,
             Err(error) => done = Err(error.of_commit().into()),

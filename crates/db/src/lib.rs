@@ -6,8 +6,10 @@
 //!
 //! Invariant: a write that was acknowledged is committed and synced.
 
+pub mod clock;
 mod conn;
 mod error;
+pub mod id;
 pub mod lease;
 mod migrate;
 mod pg_tx;
@@ -15,10 +17,12 @@ mod postgres;
 pub mod queue;
 mod readers;
 mod row;
+pub mod span;
 mod sqlite;
 mod text;
 mod tx;
 mod value;
+pub mod watched;
 mod writer;
 
 use std::{borrow::Cow, fmt, time::Duration};
@@ -36,13 +40,11 @@ pub use self::{
     value::{ColumnType, Dialect, Statement, Value},
 };
 
-use crate::telemetry;
-
 // The futures of PostgreSQL's driver are ten times as large as SQLite's, so they are boxed here:
 // every caller's future would otherwise be as large, on SQLite too.
 
 /// Tells how busy a database is; `None` once it is closed.
-pub(crate) type Watch = dyn Fn() -> Option<[(&'static str, usize); 2]> + Send;
+pub type Watch = dyn Fn() -> Option<[(&'static str, usize); 2]> + Send;
 
 /// One service's database. Clones share the connections.
 #[derive(Clone)]
@@ -231,12 +233,12 @@ impl Db {
         F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
         T: Send + 'static,
     {
-        let span = telemetry::statement(self.service(), self.dialect(), &statement.sql);
+        let span = span::statement(self.service(), self.dialect(), &statement.sql);
         let done = match self {
             Self::Sqlite(db) => db.rows(statement, limit, map).await,
             Self::Postgres(db) => Box::pin(db.rows(statement, limit, map)).await,
         };
-        telemetry::ended(&span, &done);
+        span::ended(&span, &done);
         done
     }
 
@@ -303,9 +305,9 @@ impl Db {
                 .await
             }
             Self::Postgres(db) => {
-                let span = telemetry::statement(db.service(), Dialect::Postgres, &statement.sql);
+                let span = span::statement(db.service(), Dialect::Postgres, &statement.sql);
                 let done = Box::pin(db.execute(statement)).await;
-                telemetry::ended(&span, &done);
+                span::ended(&span, &done);
                 done
             }
         }
@@ -333,7 +335,7 @@ impl Db {
 
     /// Tells how much is waiting for the database, for as long as it is open: queries and writes
     /// that wait on SQLite, connections open and idle on PostgreSQL.
-    pub(crate) fn watch(&self) -> Box<Watch> {
+    pub fn watch(&self) -> Box<Watch> {
         match self {
             Self::Sqlite(db) => Box::new(db.watch()),
             Self::Postgres(db) => Box::new(db.watch()),

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
+use db::{DbError, Dialect, Statement, Tx};
 use futures::future::join_all;
-use mesh::db::{DbError, Dialect, Statement, Tx};
 use tokio::sync::{Barrier, oneshot};
 
 use crate::bed::{Bed, ENDLESS, count, insert, soon};
