@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     origin::Origins,
     path,
-    upstream::{Repeats, Upstream},
+    upstream::{Retries, Upstream},
 };
 
 /// Who asks. Where the route is public a credential that is not good counts as none.
@@ -33,7 +33,7 @@ pub(crate) async fn authenticate(
         Err(_) if public => return Ok((None, None)),
         Err(error) => return Err(error),
     };
-    let mut repeats = Repeats::new(auth);
+    let mut retries = Retries::new(auth);
     loop {
         match resolver.resolve(&credential).await {
             Ok(caller) => return Ok((Some(credential), Some(caller))),
@@ -44,7 +44,7 @@ pub(crate) async fn authenticate(
                 let unavailable = error.reason() == Reason::ServiceUnavailable;
                 // Most credentials are known without a call; those that failed made one.
                 auth.note_call();
-                if !unavailable || !repeats.another(deadline.into_std()).await {
+                if !unavailable || !retries.another(deadline.into_std()).await {
                     return Err(error);
                 }
             }

@@ -1,20 +1,27 @@
 //! The paths that are the gateway's own, and what answers them; all others are the table's.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
     extract::{Request, State},
     response::Response,
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, future::RouteFuture, get},
 };
+use futures::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use mesh::{Error, guard, route::RateClass};
 use tokio::time::timeout_at;
+use tower::Service;
 
 use crate::{
     docs::{self, Asset},
-    origin, probes,
+    origin, own_paths, probes,
     request_context::RequestContext,
     response::{Refusal, empty},
     state::AppState,
@@ -23,8 +30,45 @@ use crate::{
 
 /// The longest that making a document may take.
 const LIMIT: Duration = guard::DEADLINE_DEFAULT;
-/// The routes, with the table behind them.
-pub(crate) fn routes(app: &Arc<AppState>) -> Router {
+/// What answers: the own paths' router, or the table of routes. The router is asked for its own paths
+/// alone; as its fallback the table would pay for it with each request.
+#[derive(Clone)]
+pub(crate) struct Endpoints {
+    app: Arc<AppState>,
+    own: Router,
+}
+
+impl Endpoints {
+    pub(crate) fn new(app: Arc<AppState>) -> Self {
+        Self {
+            own: routes(&app),
+            app,
+        }
+    }
+}
+
+impl Service<Request> for Endpoints {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<RouteFuture<Infallible>, BoxFuture<'static, Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if own_paths::is_own(request.uri().path()) {
+            return Either::Left(self.own.call(request));
+        }
+        let app = Arc::clone(&self.app);
+        Either::Right(Box::pin(async move {
+            Ok(transcode::answer(&app, request).await)
+        }))
+    }
+}
+
+/// The own paths.
+fn routes(app: &Arc<AppState>) -> Router {
     let own = |router: Router<Arc<AppState>>, path: &str, handler: MethodRouter<Arc<AppState>>| {
         // A trailing slash does not count, here as in the table.
         let slashed = format!("{path}/");
@@ -49,7 +93,6 @@ pub(crate) fn routes(app: &Arc<AppState>) -> Router {
     }
     router
         .method_not_allowed_fallback(other_method)
-        .fallback(transcode::answer)
         .with_state(Arc::clone(app))
 }
 

@@ -140,14 +140,10 @@ fn check(request: &Request) -> Result<(), Refusal> {
             return Err(invalid(name.as_str(), message));
         }
     }
-    let name = format!("{SECURE_PREFIX}{SESSION_COOKIE}");
-    for name in [SESSION_COOKIE, &name] {
-        if cookies(headers)
-            .filter(|sent| *sent == name)
-            .nth(1)
-            .is_some()
-        {
-            let message = format!("The cookie {name} was sent more than once");
+    for prefix in ["", SECURE_PREFIX] {
+        let is_session = |sent: &&str| sent.strip_prefix(prefix) == Some(SESSION_COOKIE);
+        if cookies(headers).filter(is_session).nth(1).is_some() {
+            let message = format!("The cookie {prefix}{SESSION_COOKIE} was sent more than once");
             return Err(invalid("Cookie", message));
         }
     }

@@ -65,7 +65,7 @@ pub(crate) fn stack(
         .layer(CatchPanicLayer::custom(panicked))
         // Size and sense of the head: before anything that would cost.
         .layer(CheckHeadLayer)
-        .service(handlers::routes(&app))
+        .service(handlers::Endpoints::new(app))
 }
 
 /// Compresses JSON that is long enough.

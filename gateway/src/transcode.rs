@@ -3,11 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use mesh::{
     Ctx, Error, clock,
@@ -21,14 +17,14 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout_at};
 
 use crate::{
     authentication, body,
-    limits::{Verdict, Who},
+    limits::{Subject, Verdict},
     request_context::RequestContext,
     response::{Refusal, Streaming, empty},
     state::AppState,
 };
 
 /// Answers a request by the table of routes.
-pub(crate) async fn answer(State(app): State<Arc<AppState>>, request: Request) -> Response {
+pub(crate) async fn answer(app: &AppState, request: Request) -> Response {
     let context = RequestContext::of(&request);
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
@@ -45,7 +41,7 @@ pub(crate) async fn answer(State(app): State<Arc<AppState>>, request: Request) -
         }
     };
     let call = Call {
-        app: &app,
+        app,
         context: &context,
         parts: &parts,
         route,
@@ -118,9 +114,14 @@ impl Call<'_> {
         // Rate limit by address: where anybody may come, and guesses would cost us a check.
         let class = route.rate_class;
         match class {
-            RateClass::Auth => count(app, context, class, || Who::address(context.client)).await?,
+            RateClass::Auth => {
+                count(app, context, class, || Subject::address(context.client)).await?
+            }
             RateClass::Forms => {
-                count(app, context, class, || Who::visitor(context.client, path)).await?;
+                count(app, context, class, || {
+                    Subject::visitor(context.client, path)
+                })
+                .await?;
             }
             RateClass::Reads | RateClass::Writes | RateClass::Exempt | RateClass::Unspecified => {}
         }
@@ -249,14 +250,14 @@ pub(crate) async fn identify(
     let (resolver, auth) = (&app.resolver, &app.auth);
     let resolved = authentication::authenticate(resolver, auth, headers, public, deadline).await;
     if context.verdict.get().is_none() {
-        let who = || match &resolved {
-            Ok((_, Some(caller))) => Who::caller(caller),
-            Ok((_, None)) | Err(_) => Who::address(context.client),
+        let subject = || match &resolved {
+            Ok((_, Some(caller))) => Subject::caller(caller),
+            Ok((_, None)) | Err(_) => Subject::address(context.client),
         };
         match &resolved {
             // We could not tell, which is not the client's fault.
             Err(error) if error.reason() != Reason::Unauthenticated => {}
-            Ok(_) | Err(_) => count(app, context, class, who).await?,
+            Ok(_) | Err(_) => count(app, context, class, subject).await?,
         }
     }
     let (credential, caller) = resolved?;
@@ -271,12 +272,12 @@ async fn count(
     app: &AppState,
     context: &RequestContext,
     class: RateClass,
-    who: impl FnOnce() -> Who,
+    subject: impl FnOnce() -> Subject,
 ) -> Result<(), Error> {
     if class == RateClass::Auth && app.limits.is_exempt(context.client) {
         return Ok(());
     }
-    let Some(verdict) = app.limits.take(class, who).await else {
+    let Some(verdict) = app.limits.take(class, subject).await else {
         return Ok(());
     };
     let _told_once = context.verdict.set(verdict);

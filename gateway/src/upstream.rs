@@ -59,7 +59,7 @@ impl Upstream {
         repeatable: bool,
     ) -> Result<Answer, Error> {
         self.note_call();
-        let mut repeats = Repeats::new(self);
+        let mut retries = Retries::new(self);
         loop {
             let called = route::call(self.link.clone(), route, message.clone(), ctx, cookie).await;
             let failure = match called {
@@ -71,7 +71,7 @@ impl Upstream {
                 Outcome::Declined | Outcome::Unknown => repeatable,
                 Outcome::Answered => false,
             };
-            if !may || !repeats.another(ctx.deadline).await {
+            if !may || !retries.another(ctx.deadline).await {
                 return Err(told(failure, route));
             }
         }
@@ -86,7 +86,7 @@ impl Upstream {
         ctx: &Ctx,
     ) -> Result<Opened, Error> {
         self.note_call();
-        let mut repeats = Repeats::new(self);
+        let mut retries = Retries::new(self);
         loop {
             let opened = route::open(self.link.clone(), route, form, message.clone(), ctx).await;
             let failure = match opened {
@@ -94,7 +94,7 @@ impl Upstream {
                 Err(failure) => failure,
             };
             let may = failure.outcome == Outcome::NotSent;
-            if !may || !repeats.another(ctx.deadline).await {
+            if !may || !retries.another(ctx.deadline).await {
                 return Err(told(failure, route));
             }
         }
@@ -117,12 +117,12 @@ fn told(failure: Failure, route: &Route) -> Error {
 }
 
 /// The repeats of one call.
-pub(crate) struct Repeats<'u> {
+pub(crate) struct Retries<'u> {
     upstream: &'u Upstream,
     made: u32,
 }
 
-impl<'u> Repeats<'u> {
+impl<'u> Retries<'u> {
     pub(crate) fn new(upstream: &'u Upstream) -> Self {
         Self { upstream, made: 0 }
     }
@@ -175,12 +175,12 @@ mod tests {
     async fn a_call_is_not_repeated_for_ever_nor_past_its_deadline() {
         tokio::time::pause();
         let upstream = Upstream::new("test", Link::unbound());
-        let mut repeats = Repeats::new(&upstream);
+        let mut retries = Retries::new(&upstream);
         let deadline = Instant::now() + Duration::from_secs(10);
-        assert!(repeats.another(deadline).await);
-        assert!(repeats.another(deadline).await);
-        assert!(!repeats.another(deadline).await);
+        assert!(retries.another(deadline).await);
+        assert!(retries.another(deadline).await);
+        assert!(!retries.another(deadline).await);
         let soon = Instant::now() + MARGIN;
-        assert!(!Repeats::new(&upstream).another(soon).await);
+        assert!(!Retries::new(&upstream).another(soon).await);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     changed, decided, digest,
     execute::{Done, claimed_until, execute},
     not_found,
-    view::{Sight, result, seen},
+    view::{VisibleFields, result, seen},
 };
 use crate::{
     app::{self, App, PENDING_ACTION},
@@ -35,8 +35,8 @@ pub(crate) async fn approve(app: &Arc<App>, ctx: &Ctx, id: &str, body: &[u8]) ->
     let decider = person(ctx)?;
     let body = decision(body, &["digest", "comment"])?;
     let (given, comment) = (text(&body, "digest")?, text(&body, "comment")?);
-    let (row, sight) = decidable(app, ctx, id).await?;
-    check_sight(&row, sight.as_ref())?;
+    let (row, visible_fields) = decidable(app, ctx, id).await?;
+    check_visible(&row, visible_fields.as_ref())?;
     if given.is_some_and(|given| given != row.digest) || digest(&row) != row.digest {
         let message = "The pending action is another one than was shown";
         return Err(changed(id, "DIGEST_MISMATCH", message));
@@ -64,7 +64,7 @@ pub(crate) async fn approve(app: &Arc<App>, ctx: &Ctx, id: &str, body: &[u8]) ->
     let lost = |_| Error::unavailable("The service that carries it out");
     match done.await.map_err(lost)?? {
         Done::Executed(made) => {
-            let shown = result(&row, made, sight.as_ref());
+            let shown = result(&row, made, visible_fields.as_ref());
             Ok(json!({"id": id, "status": "executed", "result": shown}))
         }
         Done::Failed(error) => Err(Error::new(
@@ -110,21 +110,23 @@ pub(crate) async fn reject(app: &App, ctx: &Ctx, id: &str, body: &[u8]) -> Resul
 }
 
 /// A pending action that the caller may see and that is still to be decided.
-async fn decidable(app: &App, ctx: &Ctx, id: &str) -> Result<(Pending, Option<Sight>)> {
+async fn decidable(app: &App, ctx: &Ctx, id: &str) -> Result<(Pending, Option<VisibleFields>)> {
     app.store.expire(ctx.now).await?;
-    let (row, sight) = seen(app, ctx, id).await?;
+    let (row, visible_fields) = seen(app, ctx, id).await?;
     match row.status {
-        Status::Pending => Ok((row, sight)),
+        Status::Pending => Ok((row, visible_fields)),
         status => Err(decided(id, status)),
     }
 }
 
 /// Who cannot see a field that would change cannot approve it; which one is not said.
-fn check_sight(row: &Pending, sight: Option<&Sight>) -> Result<()> {
+fn check_visible(row: &Pending, visible_fields: Option<&VisibleFields>) -> Result<()> {
     let input = row.input();
     let mut fields = input["data"].as_object().into_iter().flat_map(Map::keys);
-    let hidden = match sight {
-        Some(sight) if row.kind.writes_record() => fields.any(|field| !sight.sees(field)),
+    let hidden = match visible_fields {
+        Some(visible_fields) if row.kind.writes_record() => {
+            fields.any(|field| !visible_fields.sees(field))
+        }
         _ => false,
     };
     match hidden {

@@ -33,12 +33,12 @@ pub(crate) struct Which {
 
 /// What a viewer may know of an object.
 #[derive(Clone, Default)]
-pub(super) struct Sight {
+pub(super) struct VisibleFields {
     /// The fields, if the object may be read at all.
     fields: Option<HashSet<String>>,
 }
 
-impl Sight {
+impl VisibleFields {
     pub(super) fn sees(&self, field: &str) -> bool {
         self.fields
             .as_ref()
@@ -77,19 +77,19 @@ pub(crate) async fn list(app: &App, ctx: &Ctx, which: &Which) -> Result<Page> {
     let mut page: Vec<Pending> = behind.take(limit.saturating_add(1)).collect();
     let further = page.len() > limit;
     page.truncate(limit);
-    let mut known: HashMap<String, Sight> = HashMap::new();
+    let mut known: HashMap<String, VisibleFields> = HashMap::new();
     let mut items = Vec::with_capacity(page.len());
     for row in &page {
-        let sight = match &row.object_name {
+        let visible_fields = match &row.object_name {
             Some(object) => {
                 if !known.contains_key(object) {
-                    known.insert(object.clone(), sight(app, ctx, object).await?);
+                    known.insert(object.clone(), visible_fields(app, ctx, object).await?);
                 }
                 known.get(object)
             }
             None => None,
         };
-        items.push(shown(row, sight));
+        items.push(shown(row, visible_fields));
     }
     Ok(Page {
         next_cursor: page.last().filter(|_| further).map(|row| row.id.clone()),
@@ -104,31 +104,35 @@ pub(crate) async fn list(app: &App, ctx: &Ctx, which: &Which) -> Result<Page> {
 /// NOT_FOUND, also for one that the caller may not see.
 pub(crate) async fn show(app: &App, ctx: &Ctx, id: &str) -> Result<Value> {
     app.store.expire(ctx.now).await?;
-    let (row, sight) = seen(app, ctx, id).await?;
-    Ok(shown(&row, sight.as_ref()))
+    let (row, visible_fields) = seen(app, ctx, id).await?;
+    Ok(shown(&row, visible_fields.as_ref()))
 }
 
 /// A pending action that the caller may see, and what they see of its object.
 ///
 /// # Errors
 /// NOT_FOUND.
-pub(super) async fn seen(app: &App, ctx: &Ctx, id: &str) -> Result<(Pending, Option<Sight>)> {
+pub(super) async fn seen(
+    app: &App,
+    ctx: &Ctx,
+    id: &str,
+) -> Result<(Pending, Option<VisibleFields>)> {
     let row = app.store.pending(id).await?.ok_or_else(|| not_found(id))?;
     let mut seen = visible(app, ctx, vec![row]).await?;
     let row = seen.pop().ok_or_else(|| not_found(id))?;
-    let sight = match &row.object_name {
-        Some(object) => Some(sight(app, ctx, object).await?),
+    let visible_fields = match &row.object_name {
+        Some(object) => Some(visible_fields(app, ctx, object).await?),
         None => None,
     };
-    Ok((row, sight))
+    Ok((row, visible_fields))
 }
 
-async fn sight(app: &App, ctx: &Ctx, object: &str) -> Result<Sight> {
+async fn visible_fields(app: &App, ctx: &Ctx, object: &str) -> Result<VisibleFields> {
     match app.services.metadata.fields(ctx, object).await {
-        Ok(fields) => Ok(Sight {
+        Ok(fields) => Ok(VisibleFields {
             fields: Some(fields),
         }),
-        Err(error) if is_hidden(error.reason()) => Ok(Sight::default()),
+        Err(error) if is_hidden(error.reason()) => Ok(VisibleFields::default()),
         Err(error) => Err(error),
     }
 }
@@ -219,8 +223,8 @@ fn is_hidden(reason: Reason) -> bool {
 }
 
 /// A row as the API shows it; with a sight, without the fields that it does not reach.
-pub(super) fn shown(row: &Pending, sight: Option<&Sight>) -> Value {
-    let sees = |field: &str| sight.is_none_or(|sight| sight.sees(field));
+pub(super) fn shown(row: &Pending, visible_fields: Option<&VisibleFields>) -> Value {
+    let sees = |field: &str| visible_fields.is_none_or(|visible_fields| visible_fields.sees(field));
     let parsed = |text: &Option<String>| {
         let text = text.as_deref().unwrap_or("null");
         serde_json::from_str::<Value>(text).unwrap_or_default()
@@ -236,7 +240,7 @@ pub(super) fn shown(row: &Pending, sight: Option<&Sight>) -> Value {
             "after": masked(input.get("data").unwrap_or(&Value::Null), sees),
         });
     }
-    let made = result(row, parsed(&row.result), sight);
+    let made = result(row, parsed(&row.result), visible_fields);
     json!({
         "id": row.id,
         "conversation_id": row.conversation_id,
@@ -265,10 +269,14 @@ pub(super) fn shown(row: &Pending, sight: Option<&Sight>) -> Value {
 
 /// What came of a change as a viewer may see it: a record without the fields that their sight does not
 /// reach, and what an action or a flow put out as it is.
-pub(super) fn result(row: &Pending, result: Value, sight: Option<&Sight>) -> Value {
-    match sight {
-        Some(sight) if row.kind.writes_record() => masked(&result, |field| {
-            sight.sees(field) || matches!(field, "object" | "success")
+pub(super) fn result(
+    row: &Pending,
+    result: Value,
+    visible_fields: Option<&VisibleFields>,
+) -> Value {
+    match visible_fields {
+        Some(visible_fields) if row.kind.writes_record() => masked(&result, |field| {
+            visible_fields.sees(field) || matches!(field, "object" | "success")
         }),
         Some(_) | None => result,
     }

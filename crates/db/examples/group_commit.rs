@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::FutureExt as _;
 use db::{Db, DbConfig, DbError, Statement};
+use futures::FutureExt as _;
 use tokio::task::JoinSet;
 
 const ROUNDS: usize = 3;

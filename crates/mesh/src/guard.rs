@@ -22,10 +22,10 @@ use tracing::Instrument as _;
 
 use crate::{
     Ctx, Error, Result, clock,
+    concurrency::{ConcurrencyLimit, Held, Permit},
     ctx::{self, CLIENT_ADDRESS, RECORDS, REQUEST_ID},
     error::Reason,
     identity::{Identity, Kind},
-    load::{Held, Load, Place},
     resolver::{Credential, Resolver},
     revision,
     telemetry::{self, Served, Trace},
@@ -116,7 +116,7 @@ struct Inner {
     access: HashMap<String, Entry>,
     resolver: Resolver,
     reflection: bool,
-    load: Load,
+    load: ConcurrencyLimit,
     /// The metadata that the service serves, where it serves any.
     metadata: Option<Arc<revision::Served>>,
     answered: HashMap<String, Answered>,
@@ -166,7 +166,7 @@ impl Guard {
         let access = access_table()?;
         let answered = access.keys().map(|path| path.trim_start_matches('/'));
         let answered = answered.map(|rpc| (rpc.to_owned(), Answered::of(rpc)));
-        let load = Load::new(service);
+        let load = ConcurrencyLimit::new(service);
         telemetry::gauge_in_flight(service, &load);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -183,7 +183,7 @@ impl Guard {
 
     /// The places for calls.
     #[must_use]
-    pub fn load(&self) -> &Load {
+    pub fn concurrency_limit(&self) -> &ConcurrencyLimit {
         &self.inner.load
     }
 }
@@ -306,7 +306,7 @@ impl Guard {
             return Err(Error::new(Reason::NotImplemented, "No such RPC"));
         };
         // Before anything that costs.
-        let place = match entry.never_shed {
+        let permit = match entry.never_shed {
             true => None,
             false => Some(self.inner.load.enter()?),
         };
@@ -325,12 +325,12 @@ impl Guard {
         };
         let work = async {
             let caller = self.identify(entry, request.headers()).await?;
-            let mut place = place;
+            let mut permit = permit;
             if let Some(caller) = &caller {
                 *user = Some(caller.identity.clone());
                 admit(entry, &caller.identity)?;
-                if let Some(place) = &mut place {
-                    take_share(place, &caller.identity)?;
+                if let Some(permit) = &mut permit {
+                    take_share(permit, &caller.identity)?;
                 }
             }
             if let Some(served) = &self.inner.metadata {
@@ -344,9 +344,9 @@ impl Guard {
             }
             request.extensions_mut().insert(Ctx { caller, ..ctx });
             let Ok(response) = inner.call(request).await;
-            Ok(match place {
-                Some(place) if entry.streams => {
-                    response.map(|body| Body::new(Held::new(body, place)))
+            Ok(match permit {
+                Some(permit) if entry.streams => {
+                    response.map(|body| Body::new(Held::new(body, permit)))
                 }
                 Some(_) | None => response,
             })
@@ -501,12 +501,12 @@ pub fn admit(entry: &Entry, identity: &Identity) -> Result<()> {
 
 /// Counts a call to the organisation it is made in, or to the user where there is none. What the mesh
 /// does for itself is nobody's.
-fn take_share(place: &mut Place, identity: &Identity) -> Result<()> {
+fn take_share(permit: &mut Permit, identity: &Identity) -> Result<()> {
     if identity.kind == Kind::Service {
         return Ok(());
     }
     let tenant = identity.organization_id.as_deref();
-    place.belongs_to(tenant.unwrap_or(&identity.subject))
+    permit.belongs_to(tenant.unwrap_or(&identity.subject))
 }
 
 fn header<'r>(request: &'r http::Request<Body>, name: &str) -> Option<&'r str> {

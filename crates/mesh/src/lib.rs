@@ -6,6 +6,7 @@
 pub(crate) mod admin;
 pub mod audit;
 mod comments;
+pub mod concurrency;
 pub mod config;
 pub mod connection;
 pub mod ctx;
@@ -15,7 +16,7 @@ pub mod error;
 pub mod guard;
 pub mod identity;
 pub mod link;
-pub mod load;
+
 pub mod node;
 pub mod openapi;
 pub mod process;

@@ -17,9 +17,9 @@ use tower::Layer as _;
 
 use crate::{
     Ctx, Error,
+    concurrency::ConcurrencyLimit,
     db::Db,
     guard::{Guard, Guarded},
-    load::Load,
     openapi::{self, Describe},
     ready::Readiness,
     tasks::Tasks,
@@ -104,8 +104,8 @@ impl Node {
 
     /// How many calls it serves at once.
     #[must_use]
-    pub fn load(&self) -> &Load {
-        self.guard.load()
+    pub fn concurrency_limit(&self) -> &ConcurrencyLimit {
+        self.guard.concurrency_limit()
     }
 
     /// Whether the node can do its work.

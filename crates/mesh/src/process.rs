@@ -165,7 +165,7 @@ impl Process {
     pub async fn serve(self, node: Node, listen: &str) -> anyhow::Result<()> {
         let listener = bind(listen).await?;
         let (name, readiness) = (node.name, node.readiness().clone());
-        node.load().limit(self.mesh.max_in_flight);
+        node.concurrency_limit().limit(self.mesh.max_in_flight);
         let age = Duration::from_secs(self.mesh.max_connection_age_s);
         let grace = self.mesh.grace();
         self.serve_with(name, readiness, listener, move |listener, stop| {

@@ -14,7 +14,7 @@ use crate::kernel::model::{cell::Cell, schema::Schema};
 /// For whom and when an expression is evaluated. What it shows of the user is made when something
 /// asks for it: most records have no expressions.
 #[derive(Debug, Clone)]
-pub(in crate::kernel) struct Speaker {
+pub(in crate::kernel) struct EvalContext {
     /// What counts as now.
     pub(in crate::kernel) now: OffsetDateTime,
     identity: Option<Arc<Identity>>,
@@ -22,7 +22,7 @@ pub(in crate::kernel) struct Speaker {
     organization: OnceLock<Value>,
 }
 
-impl Speaker {
+impl EvalContext {
     /// A person.
     #[must_use]
     pub(in crate::kernel) fn of(identity: &Arc<Identity>, now: OffsetDateTime) -> Self {

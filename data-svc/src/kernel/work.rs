@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::{
     access::{self, Access, Asking, Grant, Principal},
-    eval::Speaker,
+    eval::EvalContext,
     model::{
         registry::{Registry, object_not_found},
         rights::Operation,
@@ -133,10 +133,10 @@ impl Work {
     }
 
     /// For whom and when expressions are evaluated.
-    pub(in crate::kernel) fn speaker(&self) -> Speaker {
+    pub(in crate::kernel) fn eval_context(&self) -> EvalContext {
         match &self.principal {
-            Principal::User(identity) => Speaker::of(identity, self.now),
-            Principal::System(_) => Speaker::nobody(self.now),
+            Principal::User(identity) => EvalContext::of(identity, self.now),
+            Principal::System(_) => EvalContext::nobody(self.now),
         }
     }
 }

@@ -77,7 +77,7 @@ impl RateLimit {
 
 /// Whom a request is counted for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Who {
+pub(crate) enum Subject {
     /// An address; of IPv6 the network of 64 bits that one customer has.
     Address(u128),
     /// An address on one path.
@@ -88,7 +88,7 @@ pub(crate) enum Who {
     Key(String),
 }
 
-impl Who {
+impl Subject {
     /// By address.
     pub(crate) fn address(address: IpAddr) -> Self {
         Self::Address(address::network(address))
@@ -166,7 +166,7 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     class: RateClass,
-    who: Who,
+    subject: Subject,
 }
 
 impl Key {
@@ -174,16 +174,18 @@ impl Key {
     fn text(&self) -> String {
         let class = self.class.as_str_name();
         let class = class.trim_start_matches("RATE_CLASS_").to_lowercase();
-        match &self.who {
-            Who::Address(bits) => format!("om:rate:{{{class}:a:{}}}", Ipv6Addr::from_bits(*bits)),
-            Who::Visitor(bits, path) => {
+        match &self.subject {
+            Subject::Address(bits) => {
+                format!("om:rate:{{{class}:a:{}}}", Ipv6Addr::from_bits(*bits))
+            }
+            Subject::Visitor(bits, path) => {
                 format!(
                     "om:rate:{{{class}:v:{}:{path}}}",
                     Ipv6Addr::from_bits(*bits)
                 )
             }
-            Who::User(id) => format!("om:rate:{{{class}:u:{id}}}"),
-            Who::Key(id) => format!("om:rate:{{{class}:k:{id}}}"),
+            Subject::User(id) => format!("om:rate:{{{class}:u:{id}}}"),
+            Subject::Key(id) => format!("om:rate:{{{class}:k:{id}}}"),
         }
     }
 }
@@ -252,11 +254,11 @@ impl Limits {
         self.inner.exempt_loopback && address.is_loopback()
     }
 
-    /// Counts a request; `None` where there is no limit. `who` is only asked for where there is.
+    /// Counts a request; `None` where there is no limit. `subject` is only asked for where there is.
     pub(crate) async fn take(
         &self,
         class: RateClass,
-        who: impl FnOnce() -> Who,
+        subject: impl FnOnce() -> Subject,
     ) -> Option<Verdict> {
         let inner = &*self.inner;
         let rate = match class {
@@ -266,7 +268,10 @@ impl Limits {
             RateClass::Forms => inner.forms,
             RateClass::Exempt | RateClass::Unspecified => None,
         }?;
-        let key = Key { class, who: who() };
+        let key = Key {
+            class,
+            subject: subject(),
+        };
         let bucket = inner.buckets.get_with_by_ref(&key, Arc::default);
         let verdict = match &inner.shared {
             Some(shared) => match inner.take_shared(shared, &bucket, &key, rate).await {

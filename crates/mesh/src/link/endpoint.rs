@@ -40,9 +40,9 @@ pub(super) struct Endpoint {
     /// Which of the unary connections is next.
     turn: AtomicUsize,
     in_flight: AtomicUsize,
-    /// Failures since the last success; 0 = all is well, and `aside` need not be asked.
+    /// Failures since the last success; 0 = all is well, and `ejected_until` need not be asked.
     failures: AtomicU32,
-    aside: Mutex<Option<Instant>>,
+    ejected_until: Mutex<Option<Instant>>,
     start: Instant,
     /// When the last answer came, in milliseconds since `start`.
     answered: AtomicU64,
@@ -120,7 +120,7 @@ impl Endpoint {
             turn: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
-            aside: Mutex::default(),
+            ejected_until: Mutex::default(),
             start: Instant::now(),
             answered: AtomicU64::new(0),
             reach: reach.clone(),
@@ -146,8 +146,11 @@ impl Endpoint {
         if self.failures.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let aside = *self.aside.lock().unwrap_or_else(PoisonError::into_inner);
-        aside.filter(|until| *until > Instant::now())
+        let ejected_until = *self
+            .ejected_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ejected_until.filter(|until| *until > Instant::now())
     }
 
     /// A connection that is open.
@@ -280,7 +283,10 @@ impl Endpoint {
         self.answered.store(since_start, Ordering::Relaxed);
         if self.failures.load(Ordering::Relaxed) > 0 && self.failures.swap(0, Ordering::Relaxed) > 0
         {
-            *self.aside.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self
+                .ejected_until
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = None;
             tracing::info!(peer.address = %self.address, "a replica answers again");
         }
     }
@@ -293,7 +299,10 @@ impl Endpoint {
             .min(ASIDE_MAX)
             // Not all processes in the same moment.
             .mul_f64(rand::random_range(0.8..=1.2));
-        *self.aside.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + pause);
+        *self
+            .ejected_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + pause);
         if failures == 0 {
             tracing::warn!(peer.address = %self.address, problem = what, "a replica fails");
         } else {

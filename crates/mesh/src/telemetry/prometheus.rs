@@ -7,7 +7,7 @@ use std::{
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::{db::Db, load::Load, tasks::Tasks};
+use crate::{concurrency::ConcurrencyLimit, db::Db, tasks::Tasks};
 
 /// How often what was recorded is folded into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ pub fn metrics_text() -> String {
 }
 
 /// Shows how many calls a service has in flight, as long as it is there.
-pub(crate) fn gauge_in_flight(service: &'static str, load: &Load) {
+pub(crate) fn gauge_in_flight(service: &'static str, load: &ConcurrencyLimit) {
     let load = load.watch();
     gauges().push(Box::new(move || {
         let taken = load();

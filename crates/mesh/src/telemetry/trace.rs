@@ -103,11 +103,11 @@ impl Trace {
 
     fn of_span(span: &Span) -> Option<Self> {
         let context = span.context();
-        let place = context.span().span_context().clone();
-        place.is_valid().then(|| Self {
-            id: place.trace_id(),
-            span: place.span_id(),
-            sampled: place.is_sampled(),
+        let permit = context.span().span_context().clone();
+        permit.is_valid().then(|| Self {
+            id: permit.trace_id(),
+            span: permit.span_id(),
+            sampled: permit.is_sampled(),
             state: None,
         })
     }
@@ -129,14 +129,14 @@ impl Trace {
     }
 
     fn remote(&self) -> opentelemetry::Context {
-        let place = SpanContext::new(
+        let permit = SpanContext::new(
             self.id,
             self.span,
             TraceFlags::SAMPLED,
             true,
             TraceState::NONE,
         );
-        opentelemetry::Context::new().with_remote_span_context(place)
+        opentelemetry::Context::new().with_remote_span_context(permit)
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 
 use crate::kernel::model::registry::Registry;
 use crate::kernel::{
-    eval::Speaker,
+    eval::EvalContext,
     model::{
         cell::Cell,
         coerce,
@@ -54,12 +54,12 @@ pub(super) fn compile(
     source: &str,
     schema: &Schema,
     registry: &Registry,
-    speaker: &Speaker,
+    eval_context: &EvalContext,
 ) -> Predicate {
     let Some(filter) = filter(source) else {
         return Predicate::False;
     };
-    let condition = filter.bind(&speaker.scope());
+    let condition = filter.bind(&eval_context.scope());
     let target = Target { schema, registry };
     target
         .sides(&condition)

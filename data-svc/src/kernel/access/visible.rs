@@ -9,7 +9,7 @@ use metadata::{OwdModel, PolicyOperation};
 
 use super::{Asking, decide, row_policy};
 use crate::kernel::{
-    eval::Speaker,
+    eval::EvalContext,
     model::{
         cell::Cell,
         predicate::{Comparison, Predicate},
@@ -204,8 +204,9 @@ fn policies(
     if applicable.is_empty() {
         return open;
     }
-    let speaker = Speaker::of(identity, asking.now);
-    let compile = |source: &str| row_policy::compile(source, schema, asking.registry, &speaker);
+    let eval_context = EvalContext::of(identity, asking.now);
+    let compile =
+        |source: &str| row_policy::compile(source, schema, asking.registry, &eval_context);
     let (mut using, mut check) = (Predicate::False, Predicate::False);
     for policy in applicable {
         if operation != Operation::Create

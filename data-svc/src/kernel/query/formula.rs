@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::kernel::{
-    eval::Speaker,
+    eval::EvalContext,
     model::{
         cell::Cell,
         formula::{Formula, LookedUp, Step},
@@ -27,7 +27,7 @@ pub(crate) fn values(
     columns: &[ColumnRef],
     cells: &[Cell],
     found: &LookedUp,
-    speaker: &Speaker,
+    eval_context: &EvalContext,
 ) -> Vec<Value> {
     if formulas.is_empty() {
         return Vec::new();
@@ -41,16 +41,16 @@ pub(crate) fn values(
             // What another formula was worth may be more than this one's inputs show.
             let mut record = Value::Object(stored.clone());
             for step in &formula.needs {
-                let value = self::value(step, &record, found, speaker);
+                let value = self::value(step, &record, found, eval_context);
                 record[step.name.as_str()] = value;
             }
-            self::value(&formula.own, &record, found, speaker)
+            self::value(&formula.own, &record, found, eval_context)
         })
         .collect()
 }
 
 /// The value for a record whose references are ids.
-fn value(step: &Step, record: &Value, found: &LookedUp, speaker: &Speaker) -> Value {
+fn value(step: &Step, record: &Value, found: &LookedUp, eval_context: &EvalContext) -> Value {
     let Some(program) = &step.program else {
         return Value::Null;
     };
@@ -64,7 +64,7 @@ fn value(step: &Step, record: &Value, found: &LookedUp, speaker: &Speaker) -> Va
         beyond.get_or_insert_with(|| record.clone())[reference.as_str()] = target;
     }
     let record = beyond.as_ref().unwrap_or(record);
-    let scope = speaker.scope().record(record);
+    let scope = eval_context.scope().record(record);
     let value = match step.result {
         Some(result) => program.evaluate_as(&scope, result),
         None => program.evaluate(&scope),
@@ -97,12 +97,12 @@ mod tests {
             cells[schema.position(field).unwrap()] = cell.clone();
         }
         let formula = Arc::clone(&schema.formulas[formula]);
-        let speaker = Speaker::nobody(datetime!(2026-11-25 10:00 UTC));
+        let eval_context = EvalContext::nobody(datetime!(2026-11-25 10:00 UTC));
         let found = LookedUp::from([(
             "account".to_owned(),
             HashMap::from([("a1".to_owned(), json!({"id": "a1", "name": "Acme"}))]),
         )]);
-        values(&[formula], &schema.columns, &cells, &found, &speaker).remove(0)
+        values(&[formula], &schema.columns, &cells, &found, &eval_context).remove(0)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use metadata::FieldType;
 use crate::kernel::{
     Kernel, Record, Work,
     access::Grant,
-    eval::Speaker,
+    eval::EvalContext,
     model::{
         cell::Cell,
         formula::{Formula, LookedUp},
@@ -25,7 +25,7 @@ pub(super) struct View {
     shown: Vec<usize>,
     formulas: Vec<Arc<Formula>>,
     lookups: Lookups,
-    speaker: Speaker,
+    eval_context: EvalContext,
 }
 
 impl View {
@@ -56,7 +56,7 @@ impl View {
             shown,
             lookups: Lookups::of(work, &formulas, &schema.columns)?,
             formulas,
-            speaker: work.speaker(),
+            eval_context: work.eval_context(),
         })
     }
 
@@ -96,7 +96,7 @@ impl View {
                 columns,
                 cells,
                 found,
-                &self.speaker,
+                &self.eval_context,
             );
             json.push(b'}');
         }

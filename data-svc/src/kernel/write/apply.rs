@@ -29,15 +29,15 @@ pub(super) struct NewRow {
     /// References to check inside the transaction.
     pub(super) ties: Vec<Tie>,
     /// What its hooks wrote.
-    pub(super) effects: Vec<Effect>,
+    pub(super) deferred_writes: Vec<DeferredWrite>,
 }
 
 /// A write that a hook made: applied in the transaction of the record that it was run for.
-pub(super) enum Effect {
+pub(super) enum DeferredWrite {
     Create(Box<NewRow>),
     /// With what the hooks of the changed record wrote.
-    Update(Box<Update>, Vec<Effect>),
-    Delete(Box<Delete>, Vec<Effect>),
+    Update(Box<Update>, Vec<DeferredWrite>),
+    Delete(Box<Delete>, Vec<DeferredWrite>),
 }
 
 /// Inserts a prepared row; its last statements give it its numbers and what it leaves behind.
@@ -60,7 +60,7 @@ pub(super) async fn create(tx: &mut Tx, context: &Context, row: &NewRow) -> Resu
         after: Some(&cells),
     };
     after_write(tx, context, created).await?;
-    effects(tx, context, &row.effects).await?;
+    deferred_writes(tx, context, &row.deferred_writes).await?;
     Ok(cells)
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn update(
     tx: &mut Tx,
     context: &Context,
     job: &Update,
-    effects: &[Effect],
+    deferred_writes: &[DeferredWrite],
 ) -> Result<Option<Vec<Cell>>> {
     check_ties(tx, &job.references).await?;
     let changed = write::update(tx, job)
@@ -86,7 +86,7 @@ pub(super) async fn update(
         after: Some(&job.after),
     };
     after_write(tx, context, row).await?;
-    self::effects(tx, context, effects).await?;
+    self::deferred_writes(tx, context, deferred_writes).await?;
     Ok(Some(job.after.clone()))
 }
 
@@ -96,34 +96,34 @@ pub(super) async fn delete(
     tx: &mut Tx,
     context: &Context,
     job: &Delete,
-    effects: &[Effect],
+    deferred_writes: &[DeferredWrite],
 ) -> Result<bool> {
     if !cascade::delete(tx, context, job).await? {
         return Ok(false);
     }
-    self::effects(tx, context, effects).await?;
+    self::deferred_writes(tx, context, deferred_writes).await?;
     Ok(true)
 }
 
 /// Applies what hooks wrote. One whose row moved meanwhile fails all of it.
-fn effects<'t>(
+fn deferred_writes<'t>(
     tx: &'t mut Tx,
     context: &'t Context,
-    effects: &'t [Effect],
+    deferred_writes: &'t [DeferredWrite],
 ) -> BoxFuture<'t, Result<()>> {
     async move {
-        for effect in effects {
-            match effect {
-                Effect::Create(row) => {
+        for deferred_write in deferred_writes {
+            match deferred_write {
+                DeferredWrite::Create(row) => {
                     create(tx, context, row).await?;
                 }
-                Effect::Update(job, effects) => {
-                    if update(tx, context, job, effects).await?.is_none() {
+                DeferredWrite::Update(job, deferred_writes) => {
+                    if update(tx, context, job, deferred_writes).await?.is_none() {
                         return Err(conflict(&job.schema, &job.id));
                     }
                 }
-                Effect::Delete(job, effects) => {
-                    if !delete(tx, context, job, effects).await? {
+                DeferredWrite::Delete(job, deferred_writes) => {
+                    if !delete(tx, context, job, deferred_writes).await? {
                         return Err(conflict(&job.schema, &job.id));
                     }
                 }

@@ -140,7 +140,7 @@ pub(super) async fn prepare(
     } = prepare::payload(grant, body, writer)?;
     check_transfer(work, grant, &cells)?;
     let id = id.unwrap_or_else(mesh::id::new);
-    let mut effects = Vec::new();
+    let mut deferred_writes = Vec::new();
     if problems.is_empty() {
         let before = Invocation {
             schema: &schema,
@@ -149,7 +149,7 @@ pub(super) async fn prepare(
             before: None,
             after: None,
         };
-        hooks::before(kernel, work, &before, &mut cells, &mut effects).await?;
+        hooks::before(kernel, work, &before, &mut cells, &mut deferred_writes).await?;
     }
     let given = cells.clone();
     let scope = Scope::of(work);
@@ -161,7 +161,7 @@ pub(super) async fn prepare(
         let states = States {
             before: None,
             after: &row,
-            speaker: &scope.speaker,
+            eval_context: &scope.eval_context,
         };
         rules::check(&schema, &states, &mut problems);
         rules::check_required_when(&schema, &states, &mut problems);
@@ -185,10 +185,10 @@ pub(super) async fn prepare(
         before: None,
         after: Some(&cells),
     };
-    hooks::after(kernel, work, &after, &given, &mut effects).await?;
+    hooks::after(kernel, work, &after, &given, &mut deferred_writes).await?;
     Ok(NewRow {
         autonumbers: autonumber::autonumbers(&schema, &cells, work.now),
-        effects,
+        deferred_writes,
         schema,
         cells,
         id,

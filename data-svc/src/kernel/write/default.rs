@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use crate::kernel::{
     Work,
-    eval::{self, Speaker},
+    eval::{self, EvalContext},
     model::cell,
 };
 
@@ -18,7 +18,7 @@ pub(crate) struct Scope {
     /// Who writes; `None` for the system.
     pub user_id: Option<String>,
     /// Who writes and when, for expressions.
-    pub speaker: Speaker,
+    pub eval_context: EvalContext,
 }
 
 impl Scope {
@@ -28,7 +28,7 @@ impl Scope {
         Self {
             now: work.now,
             user_id: work.principal.user_id().map(str::to_owned),
-            speaker: work.speaker(),
+            eval_context: work.eval_context(),
         }
     }
 }
@@ -75,7 +75,7 @@ pub(crate) fn evaluate(declared: &Value, scope: &Scope) -> Option<Value> {
         }
         source => {
             let program = eval::program(source)?;
-            program.evaluate(&scope.speaker.scope()).ok()
+            program.evaluate(&scope.eval_context.scope()).ok()
         }
     }
 }

@@ -8,7 +8,7 @@ use metadata::ApiMethod;
 
 use super::{
     after::Context,
-    apply::{self, Effect, conflict},
+    apply::{self, DeferredWrite, conflict},
     hooks::{self, Invocation},
     idempotency::{self, Begun, Claim},
     prepare::Cells,
@@ -71,21 +71,27 @@ async fn remove(
     for _ in 0..ATTEMPTS {
         let before = reach::row(kernel, work, grant, Operation::Delete, id).await?;
         reach::check_version(kernel, work, schema, &before, id, token).await?;
-        let (job, effects) = prepare(kernel, work, grant, id, before).await?;
+        let (job, deferred_writes) = prepare(kernel, work, grant, id, before).await?;
         let gone = Record {
             id: id.to_owned(),
             version: job.version,
             json: format!("{{\"id\":{}}}", serde_json::Value::from(id)).into_bytes(),
         };
         let told = gone.clone();
-        let prepared = Arc::new((job, effects, Context::of(kernel, work), gone, claim.clone()));
+        let prepared = Arc::new((
+            job,
+            deferred_writes,
+            Context::of(kernel, work),
+            gone,
+            claim.clone(),
+        ));
         let deleted = kernel
             .db
             .write::<_, Error, _>(move |tx| {
                 let prepared = Arc::clone(&prepared);
                 async move {
-                    let (job, effects, context, gone, claim) = &*prepared;
-                    let deleted = apply::delete(tx, context, job, effects).await?;
+                    let (job, deferred_writes, context, gone, claim) = &*prepared;
+                    let deleted = apply::delete(tx, context, job, deferred_writes).await?;
                     if let (true, Some(claim)) = (deleted, claim) {
                         claim.keep(tx, gone).await?;
                     }
@@ -108,12 +114,12 @@ async fn prepare(
     grant: &Grant,
     id: &str,
     before: Vec<Cell>,
-) -> Result<(Delete, Vec<Effect>)> {
+) -> Result<(Delete, Vec<DeferredWrite>)> {
     let schema = &grant.schema;
     // Whoever could not give a right cannot take it from others either.
     assignment::check(&work.registry, &work.principal, schema, &before)?;
     check_last_admin(kernel, work, schema, &before).await?;
-    let mut effects = Vec::new();
+    let mut deferred_writes = Vec::new();
     for event in [HookEvent::BeforeDelete, HookEvent::AfterDelete] {
         let invocation = Invocation {
             schema,
@@ -123,7 +129,7 @@ async fn prepare(
             after: None,
         };
         let input = Cells::none(schema);
-        hooks::after(kernel, work, &invocation, &input, &mut effects).await?;
+        hooks::after(kernel, work, &invocation, &input, &mut deferred_writes).await?;
     }
     let job = Delete {
         schema: Arc::clone(schema),
@@ -132,7 +138,7 @@ async fn prepare(
         version: schema.version_of(&before),
         before,
     };
-    Ok((job, effects))
+    Ok((job, deferred_writes))
 }
 
 /// Makes a deletion ready that a hook asks for.
@@ -144,11 +150,11 @@ pub(super) async fn prepare_deletion(
     work: &Work,
     object: &str,
     id: &str,
-) -> Result<Effect> {
+) -> Result<DeferredWrite> {
     let grant = work.open(object, ApiMethod::Delete, Operation::Delete)?;
     let before = reach::row(kernel, work, &grant, Operation::Delete, id).await?;
-    let (job, effects) = prepare(kernel, work, &grant, id, before).await?;
-    Ok(Effect::Delete(Box::new(job), effects))
+    let (job, deferred_writes) = prepare(kernel, work, &grant, id, before).await?;
+    Ok(DeferredWrite::Delete(Box::new(job), deferred_writes))
 }
 
 /// The last holder of `admin_full_access` keeps it.

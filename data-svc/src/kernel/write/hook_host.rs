@@ -15,8 +15,8 @@ use script::{Call, Host, HostError};
 use serde_json::{Value, json};
 
 use super::{
-    answer::answer, apply::Effect, body::Body, create, delete::prepare_deletion, hooks::Invocation,
-    update::prepare_change,
+    answer::answer, apply::DeferredWrite, body::Body, create, delete::prepare_deletion,
+    hooks::Invocation, update::prepare_change,
 };
 use crate::kernel::{
     Kernel, Work,
@@ -32,7 +32,7 @@ pub(super) struct HookHost<'h> {
     kernel: &'h Kernel,
     /// The writer, one level deeper, with the records that the transaction will have made.
     work: Mutex<Work>,
-    effects: Mutex<Vec<Effect>>,
+    deferred_writes: Mutex<Vec<DeferredWrite>>,
     refused: Mutex<HashMap<u32, Error>>,
     calls: Mutex<u32>,
 }
@@ -53,14 +53,14 @@ impl<'h> HookHost<'h> {
         Ok(Self {
             kernel,
             work: Mutex::new(work),
-            effects: Mutex::default(),
+            deferred_writes: Mutex::default(),
             refused: Mutex::default(),
             calls: Mutex::default(),
         })
     }
 
-    pub(super) fn into_effects(self) -> Vec<Effect> {
-        self.effects
+    pub(super) fn into_effects(self) -> Vec<DeferredWrite> {
+        self.deferred_writes
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,8 +118,8 @@ impl<'h> HookHost<'h> {
                     }
                 }
                 Call::Delete { object, id } => {
-                    let effect = prepare_deletion(self.kernel, &work, &object, &id).await?;
-                    lock(&self.effects).push(effect);
+                    let deferred_write = prepare_deletion(self.kernel, &work, &object, &id).await?;
+                    lock(&self.deferred_writes).push(deferred_write);
                     Ok(json!(true))
                 }
             }
@@ -145,14 +145,14 @@ impl<'h> HookHost<'h> {
         lock(&self.work)
             .making
             .push((object.to_owned(), row.id.clone()));
-        lock(&self.effects).push(Effect::Create(Box::new(row)));
+        lock(&self.deferred_writes).push(DeferredWrite::Create(Box::new(row)));
         parse(&shown.json)
     }
 
     async fn update(&self, work: &Work, object: &str, id: &str, data: &Value) -> Result<Value> {
-        let (job, effects) = prepare_change(self.kernel, work, object, id, data).await?;
+        let (job, deferred_writes) = prepare_change(self.kernel, work, object, id, data).await?;
         let shown = answer(self.kernel, work, &job.schema, &job.after).await?;
-        lock(&self.effects).push(Effect::Update(Box::new(job), effects));
+        lock(&self.deferred_writes).push(DeferredWrite::Update(Box::new(job), deferred_writes));
         parse(&shown.json)
     }
 }
@@ -251,13 +251,13 @@ mod tests {
                 data: json!({"id": id, "text": "changed"}),
             };
             let told = host.call(call).await;
-            let effects = host.into_effects();
-            let kinds: Vec<&str> = effects
+            let deferred_writes = host.into_effects();
+            let kinds: Vec<&str> = deferred_writes
                 .iter()
-                .map(|effect| match effect {
-                    Effect::Create(_) => "create",
-                    Effect::Update(..) => "update",
-                    Effect::Delete(..) => "delete",
+                .map(|deferred_write| match deferred_write {
+                    DeferredWrite::Create(_) => "create",
+                    DeferredWrite::Update(..) => "update",
+                    DeferredWrite::Delete(..) => "delete",
                 })
                 .collect();
             (told.map_err(|error| error.code), kinds.join(","))

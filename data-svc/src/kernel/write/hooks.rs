@@ -12,7 +12,7 @@ use script::{Context, LogLevel, LogLine, Pool, ScriptErrorKind};
 use serde_json::{Map, Value, json};
 
 use super::{
-    apply::Effect,
+    apply::DeferredWrite,
     body::Body,
     hook_host::HookHost,
     prepare::{self, Cells, Writer},
@@ -65,11 +65,19 @@ pub(super) async fn before(
     work: &Work,
     invocation: &Invocation<'_>,
     cells: &mut Cells,
-    effects: &mut Vec<Effect>,
+    deferred_writes: &mut Vec<DeferredWrite>,
 ) -> Result<()> {
     for hook in hooks(work, invocation) {
         let input = named(invocation.schema, cells);
-        let changed = run(kernel, work, invocation, &hook, input.clone(), effects).await?;
+        let changed = run(
+            kernel,
+            work,
+            invocation,
+            &hook,
+            input.clone(),
+            deferred_writes,
+        )
+        .await?;
         if let Some(changed) = changed {
             take_over(invocation.schema, &input, changed, cells)
                 .map_err(|error| error.with("hook", hook.name.as_str()))?;
@@ -87,11 +95,11 @@ pub(super) async fn after(
     work: &Work,
     invocation: &Invocation<'_>,
     input: &Cells,
-    effects: &mut Vec<Effect>,
+    deferred_writes: &mut Vec<DeferredWrite>,
 ) -> Result<()> {
     for hook in hooks(work, invocation) {
         let input = named(invocation.schema, input);
-        run(kernel, work, invocation, &hook, input, effects).await?;
+        run(kernel, work, invocation, &hook, input, deferred_writes).await?;
     }
     Ok(())
 }
@@ -103,13 +111,13 @@ fn run<'h>(
     invocation: &'h Invocation<'_>,
     hook: &'h Hook,
     input: Map<String, Value>,
-    effects: &'h mut Vec<Effect>,
+    deferred_writes: &'h mut Vec<DeferredWrite>,
 ) -> BoxFuture<'h, Result<Option<Map<String, Value>>>> {
     async move {
         let host = HookHost::new(kernel, work, invocation)?;
         match run_script(kernel, work, invocation, hook, input, &host).await {
             Ok(changed) => {
-                effects.append(&mut host.into_effects());
+                deferred_writes.append(&mut host.into_effects());
                 Ok(changed)
             }
             Err(error) if hook.failure_is_logged => {
@@ -133,7 +141,7 @@ async fn run_script(
     let record = |cells: &[Cell]| eval::record(invocation.schema, cells);
     let previous = invocation.before.map(record);
     let result = invocation.after.map(record);
-    let speaker = work.speaker();
+    let eval_context = work.eval_context();
     if let Some(condition) = &hook.condition {
         let merged = result.clone().unwrap_or_else(|| {
             let mut merged = previous.clone().unwrap_or_else(|| json!({}));
@@ -143,7 +151,7 @@ async fn run_script(
             merged
         });
         let before = previous.clone().unwrap_or_default();
-        let scope = speaker.scope().record(&merged).previous(&before);
+        let scope = eval_context.scope().record(&merged).previous(&before);
         let program = eval::program(condition);
         let holds = program.and_then(|program| program.holds(&scope).ok());
         if holds == Some(false) {
@@ -152,8 +160,8 @@ async fn run_script(
     }
     let context = Context {
         input: Value::Object(input),
-        user: Some(speaker.user().clone()).filter(|user| !user.is_null()),
-        org: Some(speaker.organization().clone()).filter(|org| !org.is_null()),
+        user: Some(eval_context.user().clone()).filter(|user| !user.is_null()),
+        org: Some(eval_context.organization().clone()).filter(|org| !org.is_null()),
         event: Some(invocation.event.as_str().to_owned()),
         object: Some(invocation.schema.name().to_owned()),
         record: result.clone().or_else(|| previous.clone()),

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::kernel::write::{prepare::Cells, text};
 use crate::kernel::{
-    eval::{self, Speaker},
+    eval::{self, EvalContext},
     model::{cell::Cell, schema::Schema},
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct States<'s> {
     /// The row as it is to be.
     pub after: &'s [Cell],
     /// For whom and when conditions are evaluated.
-    pub speaker: &'s Speaker,
+    pub eval_context: &'s EvalContext,
 }
 
 /// The records of [`States`] as expressions see them; made at most once for a write.
@@ -47,8 +47,8 @@ impl Records {
 }
 
 /// Whether a condition holds; none when it cannot be evaluated.
-fn holds(source: &str, records: &Records, speaker: &Speaker) -> Option<bool> {
-    let scope = speaker
+fn holds(source: &str, records: &Records, eval_context: &EvalContext) -> Option<bool> {
+    let scope = eval_context
         .scope()
         .record(&records.after)
         .previous(&records.before);
@@ -74,7 +74,7 @@ pub(crate) fn check_required_when(
         }
         let records = records.get_or_insert_with(|| Records::of(schema, states));
         // What cannot be evaluated does not let a write pass.
-        if holds(condition, records, states.speaker) != Some(false) {
+        if holds(condition, records, states.eval_context) != Some(false) {
             crate::kernel::write::normalize::Problems::new(field, problems)
                 .add("required", "is required");
         }
@@ -86,7 +86,7 @@ pub(crate) fn drop_readonly(
     schema: &Schema,
     before: &[Cell],
     cells: &mut Cells,
-    speaker: &Speaker,
+    eval_context: &EvalContext,
 ) {
     let mut records = None;
     for (position, column) in schema.columns.iter().enumerate() {
@@ -100,7 +100,7 @@ pub(crate) fn drop_readonly(
             before: eval::record(schema, before),
             after: eval::record(schema, before),
         });
-        if holds(condition, records, speaker) != Some(false) {
+        if holds(condition, records, eval_context) != Some(false) {
             cells.0[position] = None;
         }
     }
@@ -203,11 +203,11 @@ fn violated<'r>(
         }
         // True means invalid, and so does what cannot be evaluated.
         Rule::Script { condition } => {
-            let invalid = holds(condition, records(), states.speaker) != Some(false);
+            let invalid = holds(condition, records(), states.eval_context) != Some(false);
             invalid.then(|| first_field(schema, condition))
         }
         Rule::CrossField { fields, condition } => {
-            let invalid = holds(condition, records(), states.speaker) != Some(false);
+            let invalid = holds(condition, records(), states.eval_context) != Some(false);
             let field = fields.first().cloned();
             invalid.then(|| field.unwrap_or_else(|| first_field(schema, condition)))
         }
@@ -215,7 +215,7 @@ fn violated<'r>(
             when,
             then,
             otherwise,
-        } => match holds(when, records(), states.speaker) {
+        } => match holds(when, records(), states.eval_context) {
             Some(true) => violated(schema, then, states, records),
             Some(false) => violated(schema, otherwise.as_deref()?, states, records),
             None => Some(first_field(schema, when)),

@@ -9,7 +9,7 @@ use metadata::ApiMethod;
 use super::{
     after::Context,
     answer::View,
-    apply::{self, Effect, conflict},
+    apply::{self, DeferredWrite, conflict},
     body::Body,
     hooks::{self, Invocation},
     idempotency::{self, Begun, Claim},
@@ -81,16 +81,16 @@ async fn change(
             let view = View::of(work, schema)?;
             return idempotency::keep_alone(kernel, claim, view, before).await;
         }
-        let (job, effects) = prepare(kernel, work, edit, &payload, id, before).await?;
+        let (job, deferred_writes) = prepare(kernel, work, edit, &payload, id, before).await?;
         let view = View::of(work, schema)?;
         let context = Context::of(kernel, work);
-        let job = Arc::new((job, effects, view, context, claim.clone()));
+        let job = Arc::new((job, deferred_writes, view, context, claim.clone()));
         let prepared = Arc::clone(&job);
         let applied = kernel.db.write::<_, Error, _>(move |tx| {
             let prepared = Arc::clone(&prepared);
             async move {
-                let (job, effects, view, context, claim) = &*prepared;
-                let Some(after) = apply::update(tx, context, job, effects).await? else {
+                let (job, deferred_writes, view, context, claim) = &*prepared;
+                let Some(after) = apply::update(tx, context, job, deferred_writes).await? else {
                     return Ok(None);
                 };
                 let kept = idempotency::keep(tx, claim.as_ref(), view, &after).await?;
@@ -115,13 +115,13 @@ async fn prepare(
     payload: &Payload,
     id: &str,
     before: Vec<Cell>,
-) -> Result<(Update, Vec<Effect>)> {
+) -> Result<(Update, Vec<DeferredWrite>)> {
     let schema = &grant.schema;
     let writer = Writer::of(work);
     let mut cells = payload.cells.clone();
     let mut problems = payload.problems.clone();
     check_transfer(grant, &before, &mut cells)?;
-    let mut effects = Vec::new();
+    let mut deferred_writes = Vec::new();
     if problems.is_empty() {
         let invocation = Invocation {
             schema,
@@ -130,19 +130,19 @@ async fn prepare(
             before: Some(&before),
             after: None,
         };
-        hooks::before(kernel, work, &invocation, &mut cells, &mut effects).await?;
+        hooks::before(kernel, work, &invocation, &mut cells, &mut deferred_writes).await?;
     }
     let given = cells.clone();
     prepare::check_required(schema, &cells, &mut problems);
     if work.principal.is_bound_by_apps() {
-        let speaker = work.speaker();
+        let eval_context = work.eval_context();
         if writer == Writer::Caller {
-            rules::drop_readonly(schema, &before, &mut cells, &speaker);
+            rules::drop_readonly(schema, &before, &mut cells, &eval_context);
         }
         let states = States {
             before: Some(&before),
             after: &cells.over(&before),
-            speaker: &speaker,
+            eval_context: &eval_context,
         };
         rules::check(schema, &states, &mut problems);
         rules::check_required_when(schema, &states, &mut problems);
@@ -168,7 +168,7 @@ async fn prepare(
         before: Some(&before),
         after: Some(&after),
     };
-    hooks::after(kernel, work, &invocation, &given, &mut effects).await?;
+    hooks::after(kernel, work, &invocation, &given, &mut deferred_writes).await?;
     let job = Update {
         schema: Arc::clone(schema),
         rows: grant.rows.clone(),
@@ -178,7 +178,7 @@ async fn prepare(
         after,
         references: ties,
     };
-    Ok((job, effects))
+    Ok((job, deferred_writes))
 }
 
 /// Makes a change ready that a hook asks for.
@@ -191,7 +191,7 @@ pub(super) async fn prepare_change(
     object: &str,
     id: &str,
     data: &serde_json::Value,
-) -> Result<(Update, Vec<Effect>)> {
+) -> Result<(Update, Vec<DeferredWrite>)> {
     let edit = work.open(object, ApiMethod::Update, Operation::Edit)?;
     let body = Body::parse(data.to_string().as_bytes())?;
     let payload = prepare::payload(&edit, body, Writer::of(work))?;

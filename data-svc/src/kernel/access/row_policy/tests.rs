@@ -27,11 +27,11 @@ fn schema() -> Schema {
     crate::kernel::compile::schema(object.unwrap_or_else(|| panic!("{findings:?}")))
 }
 
-fn speaker() -> Speaker {
+fn eval_context() -> EvalContext {
     let mut identity = Identity::nobody(Kind::User);
     identity.subject = "u1".to_owned();
     identity.positions = vec!["north".to_owned(), "south".to_owned()];
-    Speaker::of(
+    EvalContext::of(
         &std::sync::Arc::new(identity),
         datetime!(2026-11-25 10:00 UTC),
     )
@@ -43,7 +43,7 @@ fn fits(source: &str, given: &[(&str, Cell)]) -> bool {
     for (field, cell) in given {
         cells[schema.position(field).expect("a field")] = cell.clone();
     }
-    let policy = compile(source, &schema, &registry(), &speaker());
+    let policy = compile(source, &schema, &registry(), &eval_context());
     Image::new(&schema, &cells).fits(&policy)
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::kernel::{
     Kernel, Work,
-    eval::Speaker,
+    eval::EvalContext,
     model::{
         cell::{Cell, write_text},
         formula::{Formula, LookedUp},
@@ -65,11 +65,11 @@ pub(super) fn expand_rows<'a>(
         }
         let lookups = Lookups::of(work, answer.formulas, answer.columns)?;
         let looked_up = lookups.find(&kernel.db, rows).await?;
-        let speaker = work.speaker();
+        let eval_context = work.eval_context();
         let mut size = 0;
         let mut jsons = Vec::with_capacity(rows.len());
         for row in rows {
-            let json = row_json(answer, row, &found, &looked_up, &speaker);
+            let json = row_json(answer, row, &found, &looked_up, &eval_context);
             size += json.len();
             if size > answer.bytes_max && !jsons.is_empty() {
                 break;
@@ -153,7 +153,7 @@ fn row_json(
     row: &[Cell],
     found: &HashMap<&str, (Found, &Expansion)>,
     looked_up: &LookedUp,
-    speaker: &Speaker,
+    eval_context: &EvalContext,
 ) -> Vec<u8> {
     let columns = answer.columns;
     let mut json = Vec::with_capacity(columns.len() * 48);
@@ -169,7 +169,14 @@ fn row_json(
             Some((records, expansion)) => write_expanded(&mut json, cell, records, expansion),
         }
     }
-    write_formulas(&mut json, answer.formulas, columns, row, looked_up, speaker);
+    write_formulas(
+        &mut json,
+        answer.formulas,
+        columns,
+        row,
+        looked_up,
+        eval_context,
+    );
     json.push(b'}');
     json
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mesh::Error;
 
 use crate::kernel::{
-    eval::Speaker,
+    eval::EvalContext,
     model::{
         cell::{Cell, write_text},
         formula::{Formula, LookedUp},
@@ -47,9 +47,9 @@ pub(in crate::kernel) fn write_formulas(
     columns: &[ColumnRef],
     cells: &[Cell],
     found: &LookedUp,
-    speaker: &Speaker,
+    eval_context: &EvalContext,
 ) {
-    let values = formula::values(formulas, columns, cells, found, speaker);
+    let values = formula::values(formulas, columns, cells, found, eval_context);
     for (formula, value) in formulas.iter().zip(values) {
         if json.last() != Some(&b'{') {
             json.push(b',');

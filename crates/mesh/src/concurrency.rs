@@ -1,4 +1,4 @@
-//! Load: how many calls a process serves at once, and how many of them one tenant may have. What is
+//! Concurrency: how many calls a process serves at once, and how many of them one tenant may have. What is
 //! beyond is refused before it costs anything.
 
 use std::{
@@ -18,12 +18,12 @@ use crate::{Error, error::Reason};
 /// Calls that a process serves at once, unless its configuration says otherwise.
 pub const IN_FLIGHT_MAX: usize = 1024;
 
-/// Of four places, a tenant gets three at most: there is always room for another one.
+/// Of four permits, a tenant gets three at most: there is always room for another one.
 const TENANT_SHARE: (usize, usize) = (3, 4);
 
-/// The places for calls. Clones share them.
+/// The permits for calls. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Load(Arc<Inner>);
+pub struct ConcurrencyLimit(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -33,15 +33,15 @@ struct Inner {
     tenants: Mutex<HashMap<Arc<str>, usize>>,
 }
 
-/// A call's place, given back when it is dropped.
+/// A call's permit, given back when it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    load: Load,
+pub struct Permit {
+    limit: ConcurrencyLimit,
     tenant: Option<Arc<str>>,
 }
 
-impl Load {
-    /// Places for [`IN_FLIGHT_MAX`] calls of a service.
+impl ConcurrencyLimit {
+    /// Permits for [`IN_FLIGHT_MAX`] calls of a service.
     #[must_use]
     pub fn new(service: &'static str) -> Self {
         Self(Arc::new(Inner {
@@ -52,35 +52,35 @@ impl Load {
         }))
     }
 
-    /// Changes the number of places; at least one stays.
+    /// Changes the number of permits; at least one stays.
     pub fn limit(&self, calls: usize) {
         self.0.limit.store(calls.max(1), Ordering::Relaxed);
     }
 
-    /// How many places are taken.
+    /// How many permits are taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.0.taken.load(Ordering::Relaxed)
     }
 
-    /// A place for a call.
+    /// A permit for a call.
     ///
     /// # Errors
     /// SERVICE_UNAVAILABLE when all are taken.
-    pub fn enter(&self) -> Result<Place, Error> {
+    pub fn enter(&self) -> Result<Permit, Error> {
         let before = self.0.taken.fetch_add(1, Ordering::Relaxed);
-        let place = Place {
-            load: self.clone(),
+        let permit = Permit {
+            limit: self.clone(),
             tenant: None,
         };
         if before >= self.0.limit.load(Ordering::Relaxed) {
             self.shed("process");
             return Err(Error::unavailable(self.0.service));
         }
-        Ok(place)
+        Ok(permit)
     }
 
-    /// Tells how many places are taken, for as long as there are any.
+    /// Tells how many permits are taken, for as long as there are any.
     pub(crate) fn watch(&self) -> impl Fn() -> Option<usize> + Send + 'static {
         let inner = Arc::downgrade(&self.0);
         move || Some(inner.upgrade()?.taken.load(Ordering::Relaxed))
@@ -95,13 +95,13 @@ impl Load {
     }
 }
 
-impl Place {
-    /// Counts the place to a tenant, once it is known whose call it is.
+impl Permit {
+    /// Counts the permit to a tenant, once it is known whose call it is.
     ///
     /// # Errors
     /// RATE_LIMITED when the tenant has its share already.
     pub fn belongs_to(&mut self, tenant: &str) -> Result<(), Error> {
-        let inner = &self.load.0;
+        let inner = &self.limit.0;
         let limit = inner.limit.load(Ordering::Relaxed);
         let share = (limit * TENANT_SHARE.0 / TENANT_SHARE.1).max(1);
         let mut tenants = inner.tenants.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +112,7 @@ impl Place {
         let taken = tenants.entry(Arc::clone(&tenant)).or_default();
         if *taken >= share {
             drop(tenants);
-            self.load.shed("tenant");
+            self.limit.shed("tenant");
             return Err(Error::new(
                 Reason::RateLimited,
                 "Too many calls of your organization are under way at once; try again later",
@@ -127,9 +127,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let inner = &self.load.0;
+        let inner = &self.limit.0;
         inner.taken.fetch_sub(1, Ordering::Relaxed);
         let Some(tenant) = &self.tenant else { return };
         let mut tenants = inner.tenants.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,17 +143,17 @@ impl Drop for Place {
     }
 }
 
-/// The body of a stream, with the place that it takes until it ends.
+/// The body of a stream, with the permit that it takes until it ends.
 pub(crate) struct Held {
     body: Body,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Held {
-    pub(crate) fn new(body: Body, place: Place) -> Self {
+    pub(crate) fn new(body: Body, permit: Permit) -> Self {
         Self {
             body,
-            _place: place,
+            _permit: permit,
         }
     }
 }
@@ -183,35 +183,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_beyond_is_refused_and_places_come_back() {
-        let load = Load::new("test");
-        load.limit(4);
-        let places: Vec<Place> = (0..4).map(|_| load.enter().unwrap()).collect();
-        let refused = load.enter().unwrap_err();
+    fn what_is_beyond_is_refused_and_permits_come_back() {
+        let limit = ConcurrencyLimit::new("test");
+        limit.limit(4);
+        let permits: Vec<Permit> = (0..4).map(|_| limit.enter().unwrap()).collect();
+        let refused = limit.enter().unwrap_err();
         assert_eq!(refused.reason(), Reason::ServiceUnavailable);
-        assert_eq!(load.taken(), 4);
-        drop(places);
-        assert_eq!(load.taken(), 0);
-        load.enter().unwrap();
+        assert_eq!(limit.taken(), 4);
+        drop(permits);
+        assert_eq!(limit.taken(), 0);
+        limit.enter().unwrap();
     }
 
     #[test]
     fn a_tenant_leaves_room_for_others() {
-        let load = Load::new("test");
-        load.limit(4);
-        let mut places = Vec::new();
+        let limit = ConcurrencyLimit::new("test");
+        limit.limit(4);
+        let mut permits = Vec::new();
         for _ in 0..3 {
-            let mut place = load.enter().unwrap();
-            place.belongs_to("loud").unwrap();
-            places.push(place);
+            let mut permit = limit.enter().unwrap();
+            permit.belongs_to("loud").unwrap();
+            permits.push(permit);
         }
-        let refused = load.enter().unwrap().belongs_to("loud").unwrap_err();
+        let refused = limit.enter().unwrap().belongs_to("loud").unwrap_err();
         assert_eq!(refused.reason(), Reason::RateLimited);
-        load.enter().unwrap().belongs_to("quiet").unwrap();
-        places.pop();
-        load.enter().unwrap().belongs_to("loud").unwrap();
-        drop(places);
-        let tenants = load.0.tenants.lock().unwrap();
+        limit.enter().unwrap().belongs_to("quiet").unwrap();
+        permits.pop();
+        limit.enter().unwrap().belongs_to("loud").unwrap();
+        drop(permits);
+        let tenants = limit.0.tenants.lock().unwrap();
         assert!(tenants.is_empty(), "{tenants:?}");
     }
 }
