@@ -1,6 +1,11 @@
 //! Actions: what they take, do and answer, over REST and gRPC alike, within their caller's rights.
 
-use crate::support::{TestMesh, with_token};
+use std::time::Duration;
+
+use crate::{
+    process::eventually,
+    support::{TestMesh, with_token},
+};
 use mesh::Link;
 use proto::flow::v1::{InvokeActionRequest, action_service_client::ActionServiceClient};
 use serde_json::{Value, json};
@@ -321,6 +326,30 @@ sizes!(
         // Another caller's key is another key.
         assert_ne!(call(&other, &body).await.ok(200), first);
         assert_eq!(count().await, 2);
+    }
+);
+
+databases!(
+    a_key_does_not_outlive_the_right_to_the_action,
+    |mesh: TestMesh| async move {
+        let (id, ann) = mesh.user("ann", "admin_full_access").await;
+        let call = async |key: &str| {
+            let headers = [("idempotency-key", key)];
+            let (method, path) = (reqwest::Method::POST, "/actions/count_users");
+            mesh.call(&ann, method, path, Some("{}".to_owned()), &headers)
+                .await
+        };
+        call("k1").await.ok(200);
+        let path = format!("/data/sys_user_permission_set?user_id={id}");
+        let given = mesh.get(&mesh.admin, &path).await.ok(200);
+        let given = given["items"][0]["id"].as_str().unwrap();
+        let path = format!("/data/sys_user_permission_set/{given}");
+        mesh.delete(&mesh.admin, &path).await.ok(200);
+        eventually("the right is gone", Duration::from_secs(20), async || {
+            call("k2").await.status == 403
+        })
+        .await;
+        call("k1").await.refused(403, "PERMISSION_DENIED");
     }
 );
 

@@ -33,6 +33,8 @@ fn app() -> Value {
         ],
         "permissions": [
             {"name": "staff", "objects": {"person": all, "paper": all, "line": all}},
+            {"name": "reader", "objects": {"*": {"allowRead": true, "viewAllRecords": true}}},
+            {"name": "auditor", "objects": {"sys_audit_log": {"allowRead": true}}},
             {"name": "payroll", "objects": {"person": all}, "systemPermissions": ["see_pay"]},
             {"name": "helpdesk", "systemPermissions": ["manage_users"], "objects": {
                 "sys_user_permission_set": all, "sys_user": {"allowRead": true}, "person": all,
@@ -112,6 +114,20 @@ both!(
         assert_eq!(get(&rooms, admin, at).await["iban"], "DE02");
     }
 );
+
+both!(all_objects_are_not_the_audit_log, async |bed: &Bed| {
+    let rooms = replica(bed).await;
+    for (set, expected) in [
+        ("reader", false),
+        ("auditor", true),
+        ("admin_full_access", true),
+    ] {
+        let work = work_of(&rooms, &somebody("ann", &[set]));
+        let asked = query::from_body("sys_audit_log", b"{}").expect("read");
+        let answer = query::answer(&rooms.kernel, &work, "sys_audit_log", asked).await;
+        assert_eq!(answer.is_ok(), expected, "{set}");
+    }
+});
 
 both!(
     a_detail_is_added_by_who_may_change_its_master,

@@ -80,6 +80,30 @@ pub(crate) fn target(catalog: &Catalog, object: &str, name: &str) -> Result<Targ
     }
 }
 
+/// Refuses a caller who lacks what an action asks for, also to be told again what it answered before. An
+/// action that is gone asks for nothing.
+///
+/// # Errors
+/// PERMISSION_DENIED.
+pub(crate) fn check_permissions(app: &App, ctx: &Ctx, object: &str, name: &str) -> Result<()> {
+    let catalog = app.catalog.current()?;
+    match target(&catalog, object, name) {
+        Ok(Target::Declared(action)) => permitted(ctx, &action),
+        Ok(Target::BuiltIn(_)) | Err(_) => Ok(()),
+    }
+}
+
+fn permitted(ctx: &Ctx, action: &Action) -> Result<()> {
+    let identity = ctx.identity()?;
+    for key in &action.spec.required_permissions {
+        if !identity.has_permission(key) {
+            let error = Error::denied(format!("Missing {key}"));
+            return Err(error.with("permission", key.as_str()));
+        }
+    }
+    Ok(())
+}
+
 /// Invokes an action as the caller of `ctx` and answers its result as REST shows it.
 ///
 /// # Errors
@@ -92,13 +116,7 @@ pub(crate) async fn invoke(app: &Arc<App>, ctx: &Ctx, invocation: Invocation) ->
             return built_in::invoke(&app.records, ctx, built_in, invocation).await;
         }
     };
-    let identity = ctx.identity()?;
-    for key in &action.spec.required_permissions {
-        if !identity.has_permission(key) {
-            let error = Error::denied(format!("Missing {key}"));
-            return Err(error.with("permission", key.as_str()));
-        }
-    }
+    permitted(ctx, &action)?;
     let mut body = Body::read(invocation.body, Some(&action), &invocation.record_id)?;
     if let Some(params) = &action.params {
         let found = check_params(params, &mut body.input);

@@ -72,6 +72,7 @@ impl Actions {
             let error = Error::validation("INVALID_REQUEST", message);
             return Err(error.with("parameter", "Idempotency-Key"));
         }
+        actions::check_permissions(&self.app, ctx, &request.object, &request.action)?;
         let principal = ctx.identity()?.subject.clone();
         let call = Call {
             hash: hash(&request),
