@@ -29,7 +29,7 @@ if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --locked --workspace --no-fail-fast
   step "the slowest"
   grep -o '<testcase [^>]*' target/nextest/default/junit.xml |
-    sed -E 's/.* name="([^"]*)" classname="([^"]*)".* time="([^"]*)".*/\3 s  \2 \1/' | sort -rn | head -20
+    sed -E 's/.* name="([^"]*)" classname="([^"]*)".* time="([^"]*)".*/\3 s  \2 \1/' | sort -rn | sed -n '1,20p'
 else
   cargo test --locked --workspace --no-fail-fast
 fi
