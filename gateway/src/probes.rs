@@ -70,12 +70,14 @@ impl Probes {
         let peers = self.peers.all();
         join_all(peers.map(|(name, link, _)| async move {
             let asked = async {
-                match (serving(link, "").await, serving(link, BACKGROUND).await) {
-                    (Ok(true), Ok(false)) => Status::Lagging,
-                    // Of what beside the calls never failed nothing is known.
-                    (Ok(true), Ok(true) | Err(_)) => Status::Available,
-                    (Ok(false), _) => Status::NotReady,
-                    (Err(_), _) => Status::Unavailable,
+                match serving(link, "").await {
+                    Err(_) => Status::Unavailable,
+                    Ok(false) => Status::NotReady,
+                    Ok(true) => match serving(link, BACKGROUND).await {
+                        Ok(false) => Status::Lagging,
+                        // Of what beside the calls never failed nothing is known.
+                        Ok(true) | Err(_) => Status::Available,
+                    },
                 }
             };
             let status = tokio::time::timeout(WAIT, asked).await;

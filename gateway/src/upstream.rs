@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use mesh::{
     Ctx, Error, Link,
+    error::Reason,
     route::{self, Answer, Failure, Form, Opened, Outcome, Route},
 };
 use tower::retry::budget::{Budget as _, TpsBudget};
@@ -113,7 +114,11 @@ fn told(failure: Failure, route: &Route) -> Error {
     if !silent || failure.error.is_outcome_unknown() {
         return failure.error;
     }
-    Error::outcome_unknown("The service").with_cause(failure.error)
+    match failure.error.reason() {
+        // It names the deadline.
+        Reason::Timeout => failure.error.with("outcome", "unknown"),
+        _ => Error::outcome_unknown("The service").with_cause(failure.error),
+    }
 }
 
 /// The repeats of one call.

@@ -1,6 +1,6 @@
-//! How a task fares that goes on for ever. One that fails again and again must not do so in silence: it
-//! is warned of at once and each minute, counted, and after [`DEGRADED_AFTER`] its service says that it
-//! is degraded. It stays ready: what it answers by itself is as good as ever.
+//! How a task fares that goes on for ever. One that fails again and again must not do so in silence: each
+//! failure is counted, it is warned of when it has failed for [`WARN_AFTER`] and each minute from then on, and
+//! after [`DEGRADED_AFTER`] its service says that it is degraded. It stays ready: what it answers by itself is as good as ever.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +11,8 @@ use std::{
 
 /// How long a task may fail before its service is degraded.
 pub const DEGRADED_AFTER: Duration = Duration::from_secs(30);
+/// How long a task may fail before it is warned of: what it needs may be starting, too.
+const WARN_AFTER: Duration = Duration::from_secs(5);
 /// Between two warnings of a task that goes on failing.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -39,6 +41,7 @@ impl Failing {
 pub struct Watched {
     task: &'static str,
     failing: Failing,
+    is_failing: bool,
     warned: Option<Instant>,
 }
 
@@ -49,6 +52,7 @@ impl Watched {
         Self {
             task,
             failing,
+            is_failing: false,
             warned: None,
         }
     }
@@ -57,11 +61,13 @@ impl Watched {
     pub fn failed(&mut self, error: &dyn Display) {
         let task = self.task;
         metrics::counter!("objectmesh_task_failures_total", "task" => task).increment(1);
+        self.is_failing = true;
         let since = *self.failing.lock().entry(task).or_insert_with(Instant::now);
-        if self
-            .warned
-            .is_none_or(|warned| warned.elapsed() >= WARN_EVERY)
-        {
+        let is_due = match self.warned {
+            Some(warned) => warned.elapsed() >= WARN_EVERY,
+            None => since.elapsed() >= WARN_AFTER,
+        };
+        if is_due {
             self.warned = Some(Instant::now());
             let failing_s = since.elapsed().as_secs();
             tracing::warn!(task, %error, failing_s, "a background task fails; it tries again");
@@ -72,8 +78,10 @@ impl Watched {
 
     /// It did what it is for.
     pub fn succeeded(&mut self) {
-        if self.warned.take().is_some() {
+        if std::mem::take(&mut self.is_failing) {
             self.failing.lock().remove(self.task);
+        }
+        if self.warned.take().is_some() {
             tracing::info!(task = self.task, "a background task works again");
         }
     }

@@ -103,8 +103,11 @@ where
             ended = &mut served => return ended,
             () = stop.cancelled(), if leaving.is_none() => {}
             overdue = activity.overdue(&deadlines, leaving) => {
-                metrics::counter!("objectmesh_connections_timed_out_total", "what" => overdue.what())
-                    .increment(1);
+                if leaving.is_none() {
+                    let what = overdue.what();
+                    metrics::counter!("objectmesh_connections_timed_out_total", "what" => what)
+                        .increment(1);
+                }
                 match overdue {
                     Overdue::Idle if leaving.is_none() => {}
                     // There is nobody to be polite to.
@@ -292,7 +295,11 @@ where
             })),
         });
         let weak = Arc::downgrade(&long);
-        lock(&activity.outgoing).push(weak);
+        let mut outgoing = lock(&activity.outgoing);
+        // Those that were taken meanwhile: a connection may live long, and few answers go on at once.
+        outgoing.retain(|pending| pending.strong_count() > 0);
+        outgoing.push(weak);
+        drop(outgoing);
         Self(State::Long(long))
     }
 }

@@ -307,6 +307,18 @@ async fn little_of_what_was_sent_is_told_back() {
     }
 }
 
+/// The deadline cuts a change off wherever it is, in the gateway or in the service.
+#[tokio::test]
+async fn a_change_that_the_deadline_cuts_off_has_an_unknown_outcome() {
+    let edge = start().await;
+    assert_eq!(edge.get("/api/v1/data/lead").await.status, 200);
+    tokio::time::pause();
+    let got = edge.post("/api/v1/data/hang", "{}").await;
+    let error = got.refused(504, "TIMEOUT");
+    assert_eq!(error["details"]["outcome"], "unknown");
+    assert!(error["details"]["deadlineMs"].is_u64(), "{error}");
+}
+
 /// A service that was killed while it worked may have done it or not; one that is not there has not.
 #[tokio::test]
 async fn a_change_whose_service_fell_silent_is_504_with_an_unknown_outcome() {

@@ -209,9 +209,13 @@ impl RecordService for Fake {
         request: Request<CreateRecordRequest>,
     ) -> Result<Response<CreateRecordResponse>, Status> {
         let asked = request.into_inner();
-        if asked.object == "gated" {
-            ARRIVED.notify_one();
-            GO.notified().await;
+        match asked.object.as_str() {
+            "gated" => {
+                ARRIVED.notify_one();
+                GO.notified().await;
+            }
+            "hang" => std::future::pending().await,
+            _ => {}
         }
         let body = String::from_utf8_lossy(&asked.record).into_owned();
         let fields = json!({"got": body, "key": asked.idempotency_key});

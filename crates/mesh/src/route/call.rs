@@ -73,7 +73,7 @@ impl Failure {
         let error = Error::from_status(status);
         let outcome = if never_reached(status) {
             Outcome::NotSent
-        } else if error.is_outcome_unknown() {
+        } else if error.is_outcome_unknown() || is_cut_off(&error, status) {
             Outcome::Unknown
         } else if error.reason() != Reason::ServiceUnavailable {
             Outcome::Answered
@@ -84,6 +84,13 @@ impl Failure {
         };
         Self { error, outcome }
     }
+}
+
+/// Whether the deadline cut the work off, wherever it was: in the transport, or in the service's guard. A
+/// service that gave up by itself (a hook, a statement that was rolled back) knows what it did.
+fn is_cut_off(error: &Error, status: &Status) -> bool {
+    let by_deadline = error.detail("deadlineMs").is_some() || !Error::is_ours(status);
+    error.reason() == Reason::Timeout && by_deadline
 }
 
 impl From<Failure> for Error {
