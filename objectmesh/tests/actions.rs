@@ -22,11 +22,22 @@ async fn invoke(
     request: InvokeActionRequest,
 ) -> Result<Value, mesh::Error> {
     let link = Link::connect(&mesh.at.flow[0]).expect("an address");
-    let answer = ActionServiceClient::new(link)
-        .invoke_action(with_token(request, token))
-        .await;
-    let answer = answer.map_err(|status| mesh::Error::from_status(&status))?;
-    Ok(serde_json::from_slice(&answer.into_inner().result).expect("JSON"))
+    let mut client = ActionServiceClient::new(link);
+    loop {
+        let answer = client.invoke_action(with_token(request.clone(), token));
+        let error = match answer.await {
+            Ok(answer) => {
+                let result = answer.into_inner().result;
+                return Ok(serde_json::from_slice(&result).expect("JSON"));
+            }
+            Err(status) => mesh::Error::from_status(&status),
+        };
+        // The user got their rights a moment ago, and the change overtook the token that flow-svc had for
+        // the call. The gateway asks again by itself; here it is the client's part.
+        if error.detail("reason") != Some(&json!("REVOKED_TOKEN")) {
+            return Err(error);
+        }
+    }
 }
 
 fn request(object: &str, action: &str, record_id: &str, input: &Value) -> InvokeActionRequest {
