@@ -5,16 +5,17 @@ use std::sync::Arc;
 use data_client::{metadata::Metadata, records::Records, registry::Replica};
 use futures::future::BoxFuture;
 use mesh::{
-    Ctx, Link, Result, db::Db, delegation::Delegation, route::Table,
-    service_identity::ServiceIdentity, tasks::Tasks,
+    Ctx, Link, Result,
+    db::{Db, queue::Worker},
+    delegation::Delegation,
+    route::Table,
+    service_identity::ServiceIdentity,
+    tasks::Tasks,
 };
 use script::LazyPool;
 use serde_json::{Map, Value};
 
-use crate::{
-    catalog::{Action, Catalog},
-    slots::Slots,
-};
+use crate::catalog::{Action, Catalog};
 
 /// Shared by all calls.
 pub(crate) struct App {
@@ -38,8 +39,8 @@ pub(crate) struct App {
     pub(crate) sandbox: LazyPool,
     /// The routes that actions of type `api` name.
     pub(crate) table: Table,
-    /// The runs of flows that are driven here.
-    pub(crate) slots: Arc<Slots>,
+    /// What drives the runs of flows.
+    pub(crate) driver: Worker,
     /// What runs beside the calls.
     pub(crate) tasks: Tasks,
     /// Runs a flow for an action. Flows invoke actions and actions run flows: actions lie below, and

@@ -12,7 +12,6 @@ mod grpc;
 pub mod openapi;
 pub mod process;
 mod scripts;
-mod slots;
 mod store;
 
 use std::sync::Arc;
@@ -35,7 +34,7 @@ use proto::flow::v1::{
 use script::LazyPool;
 use tonic::service::Routes;
 
-use crate::{app::App, catalog::Catalog, slots::Slots};
+use crate::{app::App, catalog::Catalog};
 
 pub use config::{Config, DEFAULTS, File, PeerUris};
 
@@ -80,7 +79,7 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
         auth: peers.auth,
         sandbox: LazyPool::new(&config.scripts.program, config.scripts.workers),
         table: Table::from_descriptors()?,
-        slots: Slots::new(),
+        driver: flows::driver(&db),
         tasks: tasks.clone(),
         run_flow: flows::run_for_action,
     });

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use mesh::{
     Result, clock,
-    db::queue::{Backoff, Handled, Job, Queue, Worker},
+    db::queue::{Backoff, Handled, Job, Queue, Slots, Worker},
     tasks::Tasks,
 };
 
@@ -30,7 +30,8 @@ pub(crate) fn start(app: &Arc<App>, tasks: &Tasks) {
     let queue = Queue::new(app.store.db.clone());
     let of = |kind| Worker {
         kind,
-        concurrency: CONCURRENCY,
+        queue: queue.clone(),
+        slots: Slots::new(CONCURRENCY),
         term: TERM,
         look: LOOK,
         backoff: Backoff {
@@ -42,7 +43,7 @@ pub(crate) fn start(app: &Arc<App>, tasks: &Tasks) {
         },
     };
     let (resumed, watched) = (Arc::clone(app), tasks.watched("pending_actions"));
-    let (worker, own, stop) = (of(CARRY_OUT), queue.clone(), tasks.stop_token());
+    let (worker, stop) = (of(CARRY_OUT), tasks.stop_token());
     tasks.spawn(async move {
         let carry_out = move |job: Job| {
             let app = Arc::clone(&resumed);
@@ -51,7 +52,7 @@ pub(crate) fn start(app: &Arc<App>, tasks: &Tasks) {
                 carried.unwrap_or_else(|error| Handled::Later(AGAIN, error.to_string()))
             }
         };
-        worker.run(&own, &stop, watched, carry_out).await;
+        worker.run(&stop, watched, carry_out).await;
     });
     let (app, watched) = (Arc::clone(app), tasks.watched("pending_actions_expiry"));
     let (worker, stop) = (of(EXPIRE), tasks.stop_token());
@@ -63,7 +64,7 @@ pub(crate) fn start(app: &Arc<App>, tasks: &Tasks) {
                 expired.unwrap_or_else(|error| Handled::Later(AGAIN, error.to_string()))
             }
         };
-        worker.run(&queue, &stop, watched, expire).await;
+        worker.run(&stop, watched, expire).await;
     });
 }
 
@@ -81,7 +82,7 @@ async fn carry_out(app: &Arc<App>, job: &Job) -> Result<Handled> {
     );
     // What came of it is written down together with the end of the job.
     execute(app, &row, mesh::id::new()).await?;
-    Ok(Handled::Finished)
+    Ok(Handled::Kept)
 }
 
 /// Ends what nobody decided in time.

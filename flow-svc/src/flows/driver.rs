@@ -1,21 +1,23 @@
-//! Drives runs: claims those that nobody drives, and takes each to its end.
+//! Drives runs: each is a job of the durable queue, which one process claims and takes to its end. A run that
+//! waits puts its job off, and holds nothing.
 
 use std::{
-    sync::{Arc, Weak, atomic::AtomicU32},
+    sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 
 use mesh::{
     Result, clock,
-    db::{Db, Dialect},
-    watched::Watched,
+    db::{
+        Db,
+        queue::{Backoff, Handled, Job, Queue, Slot, Slots, Worker},
+    },
 };
 use metadata::{
     Item, ItemType,
     automation::flow::{OnFailure, RunAs},
 };
 use serde_json::{Map, Value};
-use tokio::time::timeout;
 
 use super::{
     actor::Actor,
@@ -29,142 +31,106 @@ use super::{
 use crate::{
     app::App,
     catalog::Flow,
-    slots::{ACTIVE_MAX, RunSlot},
-    store::{self, Run, Status},
+    store::{self, DRIVE, End, Run, Status},
 };
 
-/// A driver that is silent for so long has ended, in milliseconds.
-const TERM_MS: i64 = 2_000;
-/// How often a driver says that it lives, and looks for runs.
-const BEAT: Duration = Duration::from_millis(400);
-/// Longest pause of a run at whose end the driver is woken; it looks at the others often enough.
-const WAKE_MAX: Duration = Duration::from_secs(10);
+/// Runs that a process drives at once.
+const ACTIVE_MAX: usize = 64;
+/// A driver that is silent for so long has ended.
+const TERM: Duration = Duration::from_secs(2);
+/// How often a driver looks for runs that others began.
+const LOOK: Duration = Duration::from_millis(400);
+/// Before a run goes on that could not go on now.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Drivers of a run that do not end a single step, before it is given up.
 const CLAIMS_MAX: i64 = 10;
+
+/// What drives the runs of a process: a worker of the durable queue.
+pub(crate) fn driver(db: &Db) -> Worker {
+    Worker {
+        kind: DRIVE,
+        queue: Queue::new(db.clone()),
+        slots: Slots::new(ACTIVE_MAX),
+        term: TERM,
+        look: LOOK,
+        backoff: Backoff {
+            first: AGAIN,
+            factor: 1.0,
+            longest: AGAIN,
+            // A run that is given up fails, and says why.
+            attempts: i64::MAX,
+        },
+    }
+}
 
 /// Starts what runs beside the calls; it ends with the node.
 pub(crate) fn spawn(app: &Arc<App>) {
     let (weak, stop) = (Arc::downgrade(app), app.tasks.stop_token());
-    let watched = app.tasks.watched("flow_driver");
-    let (db, driver) = (app.db.clone(), app.slots.driver.clone());
+    let (worker, watched) = (app.driver.clone(), app.tasks.watched("flow_driver"));
     app.tasks.spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = beat(weak, watched) => return,
-        }
-        // What it drove need not wait for the end of its term.
-        if let Err(error) = store::leave(&db, &driver).await {
-            tracing::debug!(%error, "the driver of flows did not sign off");
-        }
+        let go_on = move |job: Job| {
+            // The task does not keep a node alive that nobody holds any more.
+            let app = weak.upgrade();
+            async move {
+                match app {
+                    Some(app) => claimed(&app, &job).await,
+                    None => Handled::Later(AGAIN, "the node ends".to_owned()),
+                }
+            }
+        };
+        worker.run(&stop, watched, go_on).await;
     });
     triggers::spawn(app);
 }
 
-async fn beat(app: Weak<App>, mut watched: Watched) {
-    let mut is_first = true;
-    loop {
-        // The task does not keep a node alive that nobody holds any more.
-        let Some(app) = app.upgrade() else { return };
-        let done = look(&app, is_first).await;
-        app.slots.set_alive(done.is_ok());
-        match done {
-            Ok(()) => {
-                watched.succeeded();
-                is_first = false;
-            }
-            Err(error) => watched.failed(&error),
-        }
-        let _woken = timeout(BEAT, app.slots.wake.notified()).await;
-    }
-}
-
-/// Says that this driver lives, lets go of runs that are others' by now, and claims what is free.
-async fn look(app: &Arc<App>, is_first: bool) -> Result<()> {
-    let (db, slots) = (&app.db, &app.slots);
-    // On SQLite one process has the file: those that drove before have ended, and nobody else asks
-    // whether this one lives.
-    if db.dialect() == Dialect::Postgres {
-        if is_first {
-            store::forget_silent(db).await?;
-        }
-        store::extend(db, &slots.driver, TERM_MS).await?;
-    }
-    let active = slots.run_ids();
-    if !active.is_empty() {
-        for lost in store::superseded(db, &slots.driver, active).await? {
-            slots.abort(&lost);
-        }
-    }
-    let room = slots.free();
-    // Its own active runs are among them.
-    let limit = i64::try_from(ACTIVE_MAX + room).unwrap_or(i64::MAX);
-    if room == 0 {
-        return Ok(());
-    }
-    for id in store::claimable(db, &slots.driver, limit).await? {
-        if slots.is_active(&id) || slots.free() == 0 {
-            continue;
-        }
-        let slot = slots.take(&id);
-        if store::claim(db, &slots.driver, &id).await?
-            && let Some(run) = store::find(db, &id).await?
-        {
-            drive(app, slot, run, None);
-        }
-    }
-    Ok(())
-}
-
-/// Drives a run that this process has claimed, in a task of its own.
-pub(super) fn drive(app: &Arc<App>, slot: RunSlot, run: Run, actor: Option<Actor>) {
+/// Drives a run that this process has begun, in a task of its own.
+pub(super) fn drive(app: &Arc<App>, slot: Slot, job: Job, run: Run, actor: Option<Actor>) {
     let (app, stop) = (Arc::clone(app), app.tasks.stop_token());
     let tasks = app.tasks.clone();
     tasks.spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = slot.abort.notified() => {}
-            () = to_its_end(&app, run, actor) => {}
-        }
-        drop(slot);
+        let handling = to_its_end(&app, &job, run, actor);
+        app.driver.work_on(slot, &stop, job.clone(), handling).await;
     });
 }
 
-async fn to_its_end(app: &Arc<App>, run: Run, actor: Option<Actor>) {
-    let (id, fence, attempt) = (run.id.clone(), run.fence, run.attempt);
-    let ended = match go(app, run, actor).await {
-        Ok(ended) => ended,
-        Err(Stop::Failed(fault)) => Ended::failed(*fault),
-        Err(Stop::Lost) => return,
-        Err(Stop::Parked(due_ms)) => return park(app, &id, fence, due_ms).await,
-        Err(Stop::Later(error)) => {
-            tracing::warn!(run.id = id, %error, "a run of a flow cannot go on now");
-            return;
-        }
+/// Drives a run that this process has claimed.
+async fn claimed(app: &Arc<App>, job: &Job) -> Handled {
+    match store::take_up(&app.db, job).await {
+        Ok(Some(run)) => to_its_end(app, job, run, None).await,
+        Ok(None) => Handled::Done,
+        Err(error) => Handled::Later(AGAIN, error.to_string()),
+    }
+}
+
+async fn to_its_end(app: &Arc<App>, job: &Job, run: Run, actor: Option<Actor>) -> Handled {
+    let (id, attempt) = (run.id.clone(), run.attempt);
+    let kept = match Box::pin(go(app, job, run, actor)).await {
+        Ok(ended) => keep_end(app, job, attempt, ended).await,
+        Err(Stop::Failed(fault)) => keep_end(app, job, attempt, Ended::failed(*fault)).await,
+        Err(Stop::Lost) => return Handled::Kept,
+        Err(Stop::Parked(due_ms)) => park(app, job, due_ms).await,
+        Err(Stop::Later(error)) => Err(error),
     };
-    if let Err(error) = keep_end(&app.db, &id, fence, attempt, ended).await {
-        tracing::warn!(run.id = id, %error, "the end of a run of a flow cannot be kept now");
+    match kept {
+        Ok(()) => Handled::Kept,
+        Err(error) => {
+            tracing::warn!(run.id = id, %error, "a run of a flow cannot go on now");
+            Handled::Later(AGAIN, error.to_string())
+        }
     }
 }
 
 /// Lets go of a run that has nothing to do before that moment, so that others have its slot.
-async fn park(app: &Arc<App>, id: &str, fence: i64, due_ms: i64) {
-    match store::park(&app.db, id, fence, due_ms).await {
-        Ok(false) => {}
-        Ok(true) => {
-            let pause = due_ms.saturating_sub(clock::unix_ms());
-            let pause = Duration::from_millis(pause.try_into().unwrap_or_default());
-            // Longer ones are found by the next look in time.
-            if pause < WAKE_MAX {
-                let (slots, stop) = (Arc::clone(&app.slots), app.tasks.stop_token());
-                app.tasks.spawn(async move {
-                    let _stopped = timeout(pause, stop.cancelled()).await;
-                    slots.wake.notify_one();
-                });
-            }
-        }
-        // The next driver finds out by the journal.
-        Err(error) => tracing::warn!(run.id = id, %error, "a run of a flow cannot be parked now"),
+async fn park(app: &App, job: &Job, due_ms: i64) -> Result<()> {
+    let pause = milliseconds(due_ms.saturating_sub(clock::unix_ms()));
+    if store::park(&app.db, job, pause).await? {
+        app.driver.queue.wake_in(pause);
     }
+    Ok(())
+}
+
+fn milliseconds(count: i64) -> Duration {
+    Duration::from_millis(count.try_into().unwrap_or_default())
 }
 
 /// How a run ended.
@@ -185,37 +151,36 @@ impl Ended {
     }
 }
 
-async fn keep_end(db: &Db, id: &str, fence: i64, attempt: i64, ended: Ended) -> Result<()> {
+async fn keep_end(app: &App, job: &Job, attempt: i64, ended: Ended) -> Result<()> {
     let error = ended.fault.as_ref().map(|fault| fault.shown().to_string());
     if let Some(pause_ms) = ended.again_in_ms {
-        let at_ms = clock::unix_ms() + pause_ms;
-        let error = error.unwrap_or_default();
-        store::repeat(db, id, fence, attempt + 1, at_ms, &error).await?;
+        let (pause, error) = (milliseconds(pause_ms), error.unwrap_or_default());
+        if store::repeat(&app.db, job, attempt + 1, pause, &error).await? {
+            app.driver.queue.wake_in(pause);
+        }
         return Ok(());
     }
-    let status = match ended.fault {
-        Some(_) => Status::Failed,
-        None => Status::Completed,
+    let end = End {
+        status: match ended.fault {
+            Some(_) => Status::Failed,
+            None => Status::Completed,
+        },
+        output: (ended.fault.is_none()).then(|| ended.output.to_string()),
+        error,
+        at_ms: clock::unix_ms(),
     };
-    let output = ended.output.to_string();
-    let output = ended.fault.is_none().then_some(output.as_str());
-    let now_ms = clock::unix_ms();
-    store::end(
-        db,
-        id,
-        Some(fence),
-        status,
-        output,
-        error.as_deref(),
-        now_ms,
-    )
-    .await?;
+    store::end(&app.db, job, end).await?;
     Ok(())
 }
 
 /// Goes through the run's flow, from its beginning: what was done before is in the journal.
-async fn go(app: &Arc<App>, run: Run, actor: Option<Actor>) -> Result<Ended, Stop> {
-    if run.claims > CLAIMS_MAX {
+async fn go(
+    app: &Arc<App>,
+    job: &Job,
+    run: Run,
+    actor: Option<Actor>,
+) -> Result<Ended, Stop> {
+    if job.attempt > CLAIMS_MAX {
         tracing::error!(run.id = run.id, run.flow, "a run of a flow is given up");
         let message = format!("The run stopped {CLAIMS_MAX} times at the same step");
         return Ok(Ended::failed(Fault::execution(message)));
@@ -227,7 +192,7 @@ async fn go(app: &Arc<App>, run: Run, actor: Option<Actor>) -> Result<Ended, Sto
         None => actor_of(app, &run, &origin)?,
     };
     let mut state = State::new(&flow, origin.input, origin.context);
-    let journal = Journal::open(&app.db, &run.id, run.fence, run.attempt).await?;
+    let journal = Journal::open(&app.db, job, run.attempt).await?;
     let (user, organization) = actor.shown(run.user_id.as_deref()).await?;
     let frame = Frame {
         flow: Arc::clone(&flow),

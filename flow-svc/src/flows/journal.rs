@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use mesh::{Error, clock, db::Db};
+use mesh::{
+    Error, clock,
+    db::{Db, queue::Job},
+};
 use metadata::automation::flow::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -79,8 +82,8 @@ impl Visit<'_> {
 /// The journal. What the driver has to know of it is in memory: what was kept before it began.
 pub(super) struct Journal {
     db: Db,
-    run_id: String,
-    fence: i64,
+    /// What drives the run.
+    job: Job,
     attempt: i64,
     /// Branches of a parallel step read it at the same time, each for a moment.
     kept: Mutex<HashMap<(String, i64), Kept>>,
@@ -122,11 +125,10 @@ impl Journal {
     /// Those of the database; a fault when what is kept of a step cannot be read.
     pub(super) async fn open(
         db: &Db,
-        run_id: &str,
-        fence: i64,
+        job: &Job,
         attempt: i64,
     ) -> Result<Self, Stop> {
-        let steps = store::steps(db, run_id).await;
+        let steps = store::steps(db, &job.key).await;
         let steps = steps.map_err(|error| Stop::Later(error.into()))?;
         let seq = steps.iter().map(|step| step.seq).max().unwrap_or(0);
         let mut kept = HashMap::with_capacity(steps.len());
@@ -136,8 +138,7 @@ impl Journal {
         }
         Ok(Self {
             db: db.clone(),
-            run_id: run_id.to_owned(),
-            fence,
+            job: job.clone(),
             attempt,
             kept: Mutex::new(kept),
             seq: AtomicI64::new(seq),
@@ -191,7 +192,7 @@ impl Journal {
             };
             kept.insert((visit.path.to_owned(), visit.retry), begun);
         }
-        let done = store::begin(&self.db, &self.run_id, self.fence, step).await;
+        let done = store::begin(&self.db, &self.job, step).await;
         self.confirmed(done)
     }
 
@@ -215,7 +216,7 @@ impl Journal {
             completed_at_ms: Some(clock::unix_ms()),
             ..begun.unwrap_or_else(|| self.step(visit, status, at_ms))
         };
-        let done = store::finish(&self.db, &self.run_id, self.fence, step).await;
+        let done = store::finish(&self.db, &self.job, step).await;
         self.confirmed(done)
     }
 
@@ -251,7 +252,7 @@ impl Journal {
     pub(super) fn key(&self, visit: &Visit<'_>) -> String {
         // Keys are at most 255 characters long.
         let node: String = visit.node.id.chars().take(100).collect();
-        format!("flow:{}:{node}:{}", self.run_id, visit.path)
+        format!("flow:{}:{node}:{}", self.job.key, visit.path)
     }
 }
 

@@ -23,6 +23,6 @@ mod subflow_node;
 mod triggers;
 
 pub(crate) use action_call::run_for_action;
-pub(crate) use driver::spawn as spawn_tasks;
+pub(crate) use driver::{driver, spawn as spawn_tasks};
 pub(crate) use show::{cancel, get, list, shown_to};
 pub(crate) use start::{How, may_start, start};

@@ -10,7 +10,7 @@ use time::{OffsetDateTime, macros::format_description};
 use super::{fault::Fault, journal::Outcome, start::unknown};
 use crate::{
     app::App,
-    store::{self, Run, Status, Step},
+    store::{self, Run, Step},
 };
 
 /// Runs a page, unless asked for otherwise, and at most.
@@ -107,9 +107,7 @@ pub(crate) async fn list(
 /// As [`get`]; INVALID_STATE when it has ended.
 pub(crate) async fn cancel(app: &Arc<App>, ctx: &Ctx, flow: &str, id: &str) -> Result<Value> {
     let run = seen(app, ctx, flow, id).await?;
-    let now_ms = clock::unix_ms();
-    let cancelled = Status::Cancelled;
-    if !store::end(&app.db, id, None, cancelled, None, None, now_ms).await? {
+    if !store::cancel(&app.db, id, clock::unix_ms()).await? {
         let now = store::find(&app.db, id).await?.unwrap_or(run);
         let status = now.status.as_str();
         let message = format!("The run has ended: {status}");
@@ -117,8 +115,8 @@ pub(crate) async fn cancel(app: &Arc<App>, ctx: &Ctx, flow: &str, id: &str) -> R
             .with("status", status)
             .with("runId", id));
     }
-    // Another process that drives it finds out with its next step.
-    app.slots.abort(id);
+    // Another process that drives it finds out with its next step, or when it renews its claim.
+    app.driver.slots.abort(id);
     get(app, ctx, flow, id).await
 }
 

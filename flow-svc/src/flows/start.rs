@@ -16,7 +16,7 @@ use super::{actor::Actor, driver};
 use crate::{
     app::App,
     catalog::Flow,
-    store::{self, NewRun, Run, StartKey, Status},
+    store::{self, Inserted, NewRun, Run, StartKey, Status},
 };
 
 /// How long a key of a start is kept, in milliseconds.
@@ -224,49 +224,45 @@ pub(super) fn new_run(flow: &Flow, new: New<'_>) -> Result<NewRun> {
             depth: new.depth,
             correlation_id: mesh::id::new(),
             attempt: 1,
-            fence: 0,
-            claims: 0,
             output: None,
             error: None,
             started_at_ms: clock::unix_ms(),
             ended_at_ms: None,
         },
         definition: flow.item.value.to_string(),
-        driver: None,
         key: None,
     })
 }
 
 /// Keeps a run and drives it here; or finds the one that its key has started.
 async fn keep(app: &Arc<App>, mut new: NewRun, ctx: &Ctx) -> Result<Run> {
-    let is_mine = app.slots.has_room();
-    if is_mine {
-        new.driver = Some(app.slots.driver.clone());
-        (new.run.fence, new.run.status) = (1, Status::Running);
-    }
     if let Some(run) = by_key(app, &new).await? {
         return Ok(run);
     }
-    let slot = is_mine.then(|| app.slots.take(&new.run.id));
-    let kept = new.clone();
-    let is_new = app.db.write::<_, DbError, _>(move |tx| {
-        let new = kept.clone();
-        async move { store::insert(tx, &new).await }.boxed()
-    });
-    if !is_new.await? {
-        // Another call with the same key was first.
-        let first = by_key(app, &new).await?;
-        return first.ok_or_else(|| Error::unavailable("The first call with this key"));
+    let slot = app.driver.slots.take(&new.run.id);
+    if slot.is_some() {
+        new.run.status = Status::Running;
     }
-    let run = new.run;
-    if let Some(slot) = slot {
-        let actor = match RunAs::parse(&run.run_as) {
-            RunAs::User => Some(Actor::caller(app, ctx, &run.id, &run.correlation_id)?),
-            RunAs::System => None,
-        };
-        driver::drive(app, slot, run.clone(), actor);
-    } else {
-        app.slots.wake.notify_one();
+    let (kept, claim) = (new.clone(), slot.as_ref().map(|_| app.driver.term));
+    let inserted = app.db.write::<_, DbError, _>(move |tx| {
+        let new = kept.clone();
+        async move { store::insert(tx, &new, claim).await }.boxed()
+    });
+    let run = new.run.clone();
+    match (inserted.await?, slot) {
+        (Inserted::Claimed(job), Some(slot)) => {
+            let actor = match RunAs::parse(&run.run_as) {
+                RunAs::User => Some(Actor::caller(app, ctx, &run.id, &run.correlation_id)?),
+                RunAs::System => None,
+            };
+            driver::drive(app, slot, job, run.clone(), actor);
+        }
+        (Inserted::Claimed(_) | Inserted::Waiting, _) => app.driver.queue.wake(),
+        (Inserted::Already, _) => {
+            // Another call with the same key was first.
+            let first = by_key(app, &new).await?;
+            return first.ok_or_else(|| Error::unavailable("The first call with this key"));
+        }
     }
     Ok(run)
 }
@@ -297,7 +293,7 @@ async fn wait(app: &Arc<App>, run: Run, until: Instant) -> Result<Run> {
         if left.is_zero() {
             break;
         }
-        match app.slots.ending(&run.id) {
+        match app.driver.slots.ending(&run.id) {
             Some(ending) => {
                 // Late or not: it is read then.
                 let _ended = timeout(left, ending).await;

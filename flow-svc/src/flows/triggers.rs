@@ -114,7 +114,7 @@ async fn take_in(app: &App, held: &Held, catalog: &Catalog, told: Told) -> Resul
     }
     let is_any = !runs.is_empty();
     if store::follow_on(&app.db, held, NAME, told.position, runs).await? && is_any {
-        app.slots.wake.notify_one();
+        app.driver.queue.wake();
     }
     Ok(())
 }

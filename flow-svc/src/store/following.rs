@@ -43,7 +43,7 @@ pub(crate) async fn follow_on(
             tx.execute(Statement::new(MOVE).bind(name).bind(position))
                 .await?;
             for run in &*runs {
-                insert(tx, run).await?;
+                insert(tx, run, None).await?;
             }
             Ok(true)
         }

@@ -1,6 +1,5 @@
 //! All SQL of flow-svc.
 
-mod drivers;
 mod following;
 pub(crate) mod idempotency;
 mod run;
@@ -8,11 +7,10 @@ mod step;
 
 use mesh::db::Migration;
 
-pub(crate) use drivers::{claim, claimable, extend, forget_silent, leave, superseded};
 pub(crate) use following::{follow_on, followed, free, jump};
 pub(crate) use run::{
-    NewRun, Run, StartKey, Status, definition, depth_of, end, find, insert, list, park, repeat,
-    started_by_key, total,
+    DRIVE, End, Inserted, NewRun, Run, StartKey, Status, cancel, definition, depth_of, end, find, insert,
+    list, park, repeat, started_by_key, take_up, total,
 };
 pub(crate) use step::{Step, begin, finish, steps};
 
@@ -32,5 +30,20 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         version: 3,
         name: "create_flow_runs",
         sql: include_str!("../../migrations/0003_create_flow_runs.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "create_queue",
+        sql: mesh::db::queue::MIGRATION_SQL,
+    },
+    Migration {
+        version: 5,
+        name: "queue_open_runs",
+        sql: include_str!("../../migrations/0005_queue_open_runs.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "drop_drivers",
+        sql: include_str!("../../migrations/0006_drop_drivers.sql"),
     },
 ];

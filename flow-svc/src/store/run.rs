@@ -1,7 +1,15 @@
 //! Runs of flows. Ids and moments come from the callers.
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
-use mesh::db::{Db, DbError, Row, Statement, Tx};
+use mesh::db::{
+    Db, DbError, Row, Statement, Tx,
+    queue::{self, Job, NewJob},
+};
+
+/// The jobs of the queue that drive runs; their key is the run's id.
+pub(crate) const DRIVE: &str = "flow_run";
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +78,6 @@ pub(crate) struct Run {
     /// Request id of all that it does.
     pub(crate) correlation_id: String,
     pub(crate) attempt: i64,
-    pub(crate) fence: i64,
-    /// Drivers since the last step that ended.
-    pub(crate) claims: i64,
     pub(crate) output: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) started_at_ms: i64,
@@ -85,8 +90,6 @@ pub(crate) struct NewRun {
     pub(crate) run: Run,
     /// The flow's item.
     pub(crate) definition: String,
-    /// Who drives it; nobody yet without one.
-    pub(crate) driver: Option<String>,
     /// The key under which it was started.
     pub(crate) key: Option<StartKey>,
 }
@@ -105,8 +108,8 @@ pub(crate) struct StartKey {
 macro_rules! columns {
     () => {
         "id, flow, definition_hash, flow_version, status, run_as, trigger_type, user_id, \
-         object_name, record_id, beginning, input, context, warnings, depth, trail, attempt, fence, \
-         claims, output, error, started_at_ms, ended_at_ms"
+         object_name, record_id, beginning, input, context, warnings, depth, trail, attempt, output, \
+         error, started_at_ms, ended_at_ms"
     };
 }
 
@@ -134,17 +137,45 @@ fn read(row: &Row<'_>) -> Result<Run, DbError> {
         depth: row.req_int(14)?,
         correlation_id: owned(15)?,
         attempt: row.req_int(16)?,
-        fence: row.req_int(17)?,
-        claims: row.req_int(18)?,
-        output: maybe(19)?,
-        error: maybe(20)?,
-        started_at_ms: row.req_int(21)?,
-        ended_at_ms: row.int(22)?,
+        output: maybe(17)?,
+        error: maybe(18)?,
+        started_at_ms: row.req_int(19)?,
+        ended_at_ms: row.int(20)?,
     })
 }
 
-/// Keeps a new run, within a transaction. False when another has its key.
-pub(crate) async fn insert(tx: &mut Tx, new: &NewRun) -> Result<bool, DbError> {
+/// What became of a run that was to be kept.
+pub(crate) enum Inserted {
+    /// Another has its key.
+    Already,
+    /// Some process drives it.
+    Waiting,
+    /// This process drives it.
+    Claimed(Job),
+}
+
+/// Keeps a new run and the job that drives it, within a transaction; claimed for `claim`, where this process
+/// is going to drive it.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    new: &NewRun,
+    claim: Option<Duration>,
+) -> Result<Inserted, DbError> {
+    if !insert_row(tx, new).await? {
+        return Ok(Inserted::Already);
+    }
+    let job = NewJob::new(DRIVE, new.run.id.as_str(), "");
+    let claimed = match claim {
+        Some(term) => queue::push_claimed(tx, &job, term).await?,
+        None => {
+            queue::push(tx, &job).await?;
+            None
+        }
+    };
+    Ok(claimed.map_or(Inserted::Waiting, Inserted::Claimed))
+}
+
+async fn insert_row(tx: &mut Tx, new: &NewRun) -> Result<bool, DbError> {
     let run = &new.run;
     let definition = Statement::new(
         "INSERT INTO flow_definition (hash, flow, definition) VALUES ($1, $2, $3) \
@@ -158,10 +189,9 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewRun) -> Result<bool, DbError> {
     let statement = Statement::new(
         "INSERT INTO flow_run (id, flow, definition_hash, flow_version, status, run_as, \
          trigger_type, user_id, object_name, record_id, beginning, input, context, warnings, depth, \
-         trail, attempt, fence, claims, started_at_ms, next_at_ms, driver, start_principal, start_key, \
-         start_hash) \
+         trail, attempt, started_at_ms, start_principal, start_key, start_hash) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-         $19, $20, $20, $21, $22, $23, $24) ON CONFLICT (start_principal, start_key) DO NOTHING",
+         $19, $20, $21) ON CONFLICT (start_principal, start_key) DO NOTHING",
     )
     .bind(&run.id)
     .bind(&run.flow)
@@ -180,10 +210,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewRun) -> Result<bool, DbError> {
     .bind(run.depth)
     .bind(&run.correlation_id)
     .bind(run.attempt)
-    .bind(run.fence)
-    .bind(run.claims)
     .bind(run.started_at_ms)
-    .bind(new.driver.clone())
     .bind(key.map(|key| key.principal.clone()))
     .bind(key.map(|key| key.key.clone()))
     .bind(key.map(|key| key.hash.clone()));
@@ -272,65 +299,129 @@ pub(crate) async fn depth_of(db: &Db, correlation_id: &str) -> Result<Option<i64
         .await
 }
 
-/// Ends a run. With a fence only as its driver, without one whoever drives it. False when it had
-/// ended, or has another driver.
-pub(crate) async fn end(
-    db: &Db,
-    id: &str,
-    fence: Option<i64>,
-    status: Status,
-    output: Option<&str>,
-    error: Option<&str>,
-    at_ms: i64,
-) -> Result<bool, DbError> {
+/// The run that a job drives, running from now on; `None` when it has ended or is another's by now.
+pub(crate) async fn take_up(db: &Db, job: &Job) -> Result<Option<Run>, DbError> {
+    let Some(run) = find(db, &job.key).await? else {
+        return Ok(None);
+    };
+    match run.status {
+        Status::Running => return Ok(Some(run)),
+        Status::Pending | Status::Retrying => {}
+        Status::Completed | Status::Failed | Status::Cancelled => return Ok(None),
+    }
+    let job = job.clone();
+    let is_mine = db.write::<_, DbError, _>(move |tx| {
+        let job = job.clone();
+        async move {
+            if !queue::hold_in(tx, &job, false).await? {
+                return Ok(false);
+            }
+            let statement = Statement::new(
+                "UPDATE flow_run SET status = 'running' WHERE id = $1 \
+                 AND status IN ('pending', 'retrying')",
+            );
+            Ok(tx.execute(statement.bind(&job.key)).await? > 0)
+        }
+        .boxed()
+    });
+    Ok(is_mine.await?.then_some(Run {
+        status: Status::Running,
+        ..run
+    }))
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) status: Status,
+    pub(crate) output: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) at_ms: i64,
+}
+
+/// Ends a run, and the job that drives it. False when the job is another's, or the run had ended.
+pub(crate) async fn end(db: &Db, job: &Job, end: End) -> Result<bool, DbError> {
+    let job = job.clone();
+    db.write::<_, DbError, _>(move |tx| {
+        let (job, end) = (job.clone(), end.clone());
+        async move {
+            if !queue::finish_in(tx, &job).await? {
+                return Ok(false);
+            }
+            write_end(tx, &job.key, end).await
+        }
+        .boxed()
+    })
+    .await
+}
+
+/// Cancels a run, whoever drives it. False when it had ended.
+pub(crate) async fn cancel(db: &Db, id: &str, at_ms: i64) -> Result<bool, DbError> {
+    let id = id.to_owned();
+    db.write::<_, DbError, _>(move |tx| {
+        let id = id.clone();
+        async move {
+            // In the order in which its driver writes: the job, then the run.
+            queue::forget(tx, DRIVE, &id).await?;
+            let end = End {
+                status: Status::Cancelled,
+                output: None,
+                error: None,
+                at_ms,
+            };
+            write_end(tx, &id, end).await
+        }
+        .boxed()
+    })
+    .await
+}
+
+async fn write_end(tx: &mut Tx, id: &str, end: End) -> Result<bool, DbError> {
     let statement = Statement::new(
-        "UPDATE flow_run SET status = $1, output = $2, error = $3, ended_at_ms = $4, driver = NULL, \
-         fence = fence + 1 WHERE id = $5 AND ($6 = 0 OR fence = $6) \
+        "UPDATE flow_run SET status = $1, output = $2, error = $3, ended_at_ms = $4 WHERE id = $5 \
          AND status IN ('pending', 'running', 'retrying')",
     )
-    .bind(status.as_str())
-    .bind(output.map(str::to_owned))
-    .bind(error.map(str::to_owned))
-    .bind(at_ms)
-    .bind(id)
-    .bind(fence.unwrap_or(0));
-    Ok(db.execute(statement).await? > 0)
+    .bind(end.status.as_str())
+    .bind(end.output)
+    .bind(end.error)
+    .bind(end.at_ms)
+    .bind(id);
+    Ok(tx.execute(statement).await? > 0)
 }
 
-/// Lets go of a run until that moment, as its driver. False when it has another one, or ended.
-pub(crate) async fn park(db: &Db, id: &str, fence: i64, next_at_ms: i64) -> Result<bool, DbError> {
-    let statement = Statement::new(
-        "UPDATE flow_run SET next_at_ms = $1, driver = NULL, claims = 0 WHERE id = $2 \
-         AND fence = $3 AND status IN ('pending', 'running', 'retrying')",
-    )
-    .bind(next_at_ms)
-    .bind(id)
-    .bind(fence);
-    Ok(db.execute(statement).await? > 0)
+/// Lets go of a run for that long. False when its job is another's.
+pub(crate) async fn park(db: &Db, job: &Job, pause: Duration) -> Result<bool, DbError> {
+    let job = job.clone();
+    db.write::<_, DbError, _>(move |tx| {
+        let job = job.clone();
+        async move { queue::put_off_in(tx, &job, pause).await }.boxed()
+    })
+    .await
 }
 
-/// Has a run begin again at that moment, as its driver. False when it has another one.
+/// Has a run begin again after that pause. False when its job is another's.
 pub(crate) async fn repeat(
     db: &Db,
-    id: &str,
-    fence: i64,
+    job: &Job,
     attempt: i64,
-    next_at_ms: i64,
+    pause: Duration,
     error: &str,
 ) -> Result<bool, DbError> {
-    let (id, error) = (id.to_owned(), error.to_owned());
+    let (job, error) = (job.clone(), error.to_owned());
     db.write::<_, DbError, _>(move |tx| {
-        let statement = Statement::new(
-            "UPDATE flow_run SET status = 'retrying', attempt = $1, next_at_ms = $2, error = $3, \
-             driver = NULL, claims = 0 WHERE id = $4 AND fence = $5 \
-             AND status IN ('pending', 'running', 'retrying')",
-        )
-        .bind(attempt)
-        .bind(next_at_ms)
-        .bind(&error)
-        .bind(&id)
-        .bind(fence);
-        async move { Ok(tx.execute(statement).await? > 0) }.boxed()
+        let (job, error) = (job.clone(), error.clone());
+        async move {
+            if !queue::put_off_in(tx, &job, pause).await? {
+                return Ok(false);
+            }
+            let statement = Statement::new(
+                "UPDATE flow_run SET status = 'retrying', attempt = $1, error = $2 WHERE id = $3 \
+                 AND status IN ('pending', 'running', 'retrying')",
+            );
+            let statement = statement.bind(attempt).bind(&error).bind(&job.key);
+            Ok(tx.execute(statement).await? > 0)
+        }
+        .boxed()
     })
     .await
 }

@@ -1,8 +1,11 @@
-//! Steps of runs. Every write is fenced: it changes nothing once another driver has the run, or the
-//! run has ended.
+//! Steps of runs. Every write is fenced by the job that drives the run: it changes nothing once the job is
+//! another driver's, or the run has ended.
 
 use futures::FutureExt as _;
-use mesh::db::{Db, DbError, Statement, Tx};
+use mesh::db::{
+    Db, DbError, Statement,
+    queue::{self, Job},
+};
 
 /// A step as it is kept. What is JSON is kept as text.
 #[derive(Clone, Debug)]
@@ -30,38 +33,27 @@ pub(crate) struct Step {
     pub(crate) completed_at_ms: Option<i64>,
 }
 
-/// Whether the run is still this driver's, kept so until the transaction ends.
-async fn confirm(tx: &mut Tx, run_id: &str, fence: i64, ends_step: bool) -> Result<bool, DbError> {
-    let sql = match ends_step {
-        true => "UPDATE flow_run SET claims = 0 WHERE id = $1 AND fence = $2",
-        false => "UPDATE flow_run SET fence = fence WHERE id = $1 AND fence = $2",
-    };
-    let statement = Statement::new(sql).bind(run_id).bind(fence);
-    Ok(tx.execute(statement).await? > 0)
-}
-
 /// Keeps that a step begins. False when the run is another driver's.
-pub(crate) async fn begin(db: &Db, run_id: &str, fence: i64, step: Step) -> Result<bool, DbError> {
-    write(db, run_id, fence, step, false).await
+pub(crate) async fn begin(db: &Db, job: &Job, step: Step) -> Result<bool, DbError> {
+    write(db, job, step, false).await
 }
 
-/// Keeps what came of a step. False when the run is another driver's.
-pub(crate) async fn finish(db: &Db, run_id: &str, fence: i64, step: Step) -> Result<bool, DbError> {
-    write(db, run_id, fence, step, true).await
+/// Keeps what came of a step: the run came further. False when the run is another driver's.
+pub(crate) async fn finish(db: &Db, job: &Job, step: Step) -> Result<bool, DbError> {
+    write(db, job, step, true).await
 }
 
 async fn write(
     db: &Db,
-    run_id: &str,
-    fence: i64,
+    job: &Job,
     step: Step,
     ends_step: bool,
 ) -> Result<bool, DbError> {
-    let run_id = run_id.to_owned();
+    let job = job.clone();
     db.write::<_, DbError, _>(move |tx| {
-        let (run_id, step) = (run_id.clone(), step.clone());
+        let (job, step) = (job.clone(), step.clone());
         async move {
-            if !confirm(tx, &run_id, fence, ends_step).await? {
+            if !queue::hold_in(tx, &job, ends_step).await? {
                 return Ok(false);
             }
             let statement = Statement::new(
@@ -72,7 +64,7 @@ async fn write(
                  status = excluded.status, result = excluded.result, \
                  completed_at_ms = excluded.completed_at_ms WHERE flow_step.result IS NULL",
             )
-            .bind(run_id)
+            .bind(job.key)
             .bind(step.visit)
             .bind(step.retry)
             .bind(step.seq)

@@ -13,19 +13,30 @@
 //! Workers are woken by [`Queue::wake`] in the process that wrote the row, and look by themselves for what
 //! other processes wrote.
 
+mod slots;
 mod store;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 
 use super::{Db, DbError, Tx};
 
 pub use self::{
-    store::{MIGRATION_SQL, finish_in, forget, push},
+    slots::{Slot, Slots},
+    store::{
+        MIGRATION_SQL, finish_in, forget, hold_in, push, push_again, push_claimed, put_off_in,
+    },
     worker::{Backoff, Handled, Worker},
 };
+
+/// Alarms that are kept; a job whose alarm is not is found by the next look.
+const ALARMS_MAX: usize = 10_000;
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -99,6 +110,8 @@ pub struct Queue {
     db: Db,
     /// Counts what was pushed in this process.
     pushed: Arc<watch::Sender<u64>>,
+    /// When jobs that were put off in this process are due.
+    alarms: Arc<Mutex<BTreeSet<Instant>>>,
 }
 
 impl Queue {
@@ -108,6 +121,7 @@ impl Queue {
         Self {
             db,
             pushed: Arc::new(watch::Sender::new(0)),
+            alarms: Arc::default(),
         }
     }
 
@@ -115,6 +129,29 @@ impl Queue {
     /// pushed.
     pub fn wake(&self) {
         self.pushed.send_modify(|count| *count += 1);
+    }
+
+    /// Has the workers of this process look after that pause, when a job that was put off is due.
+    pub fn wake_in(&self, pause: Duration) {
+        {
+            let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+            if alarms.len() >= ALARMS_MAX {
+                return;
+            }
+            alarms.insert(Instant::now() + pause);
+        }
+        // They learn that there is an alarm.
+        self.wake();
+    }
+
+    /// The next alarm; those that are over are gone by now.
+    fn next_alarm(&self) -> Option<Instant> {
+        let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        while alarms.first().is_some_and(|at| *at <= now) {
+            alarms.pop_first();
+        }
+        alarms.first().copied()
     }
 
     /// Writes a job in a transaction of its own, and wakes its worker. False when its key was there.
@@ -152,6 +189,15 @@ impl Queue {
         store::renew(&self.db, job, term).await
     }
 
+    /// Keeps several claims for another `term`; gives the keys of those that are lost.
+    async fn renew_all(
+        &self,
+        jobs: &[Job],
+        term: Duration,
+    ) -> Result<Vec<String>, DbError> {
+        store::renew_all(&self.db, jobs, term).await
+    }
+
     /// The job is done; its row goes. False when the claim was lost: somebody else does it, or did.
     ///
     /// # Errors
@@ -177,7 +223,9 @@ impl Queue {
         attempts: i64,
         error: &str,
     ) -> Result<bool, DbError> {
-        store::retry(&self.db, job, pause, attempts, error).await
+        let kept = store::retry(&self.db, job, pause, attempts, error).await?;
+        self.wake_in(pause);
+        Ok(kept)
     }
 
     /// The job is given up, and kept as a dead letter. False when the claim was lost.

@@ -1,9 +1,9 @@
 //! The SQL of the queue. No statement that changes rows reads a clock; the order of rows comes from the
 //! moments at which they are due.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use crate::{Db, DbError, Row, Statement, Tx};
+use crate::{Db, DbError, Dialect, Row, Statement, Tx};
 
 use super::{DeadLetter, Job, NewJob};
 
@@ -44,6 +44,96 @@ pub async fn push(tx: &mut Tx, job: &NewJob) -> Result<bool, DbError> {
     .bind(&job.payload)
     .bind(if job.due_ms == 0 { now_ms } else { job.due_ms })
     .bind(now_ms);
+    Ok(tx.execute(statement).await? > 0)
+}
+
+/// Writes a job that this process has claimed for `term` before anybody else sees it, in the transaction of
+/// what asks for it. `None` when its key is there already.
+///
+/// # Errors
+/// Those of the database.
+pub async fn push_claimed(
+    tx: &mut Tx,
+    job: &NewJob,
+    term: Duration,
+) -> Result<Option<Job>, DbError> {
+    let now_ms = tx.clock_ms().await?;
+    let claimed = Job {
+        id: crate::id::new(),
+        kind: job.kind.to_owned(),
+        key: job.key.clone(),
+        payload: job.payload.clone(),
+        attempt: 1,
+        fence: 1,
+    };
+    let statement = Statement::new(
+        "INSERT INTO om_queue (id, kind, queue_key, payload, due_ms, attempt, fence, created_at_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, queue_key) DO NOTHING",
+    )
+    .bind(&claimed.id)
+    .bind(job.kind)
+    .bind(&job.key)
+    .bind(&job.payload)
+    .bind(now_ms + milliseconds(term))
+    .bind(claimed.attempt)
+    .bind(claimed.fence)
+    .bind(now_ms);
+    Ok((tx.execute(statement).await? > 0).then_some(claimed))
+}
+
+/// Writes a job, or has the one of its key begin anew with this payload and due time: whoever works on that
+/// one loses it, and a dead letter comes back to life.
+///
+/// # Errors
+/// Those of the database.
+pub async fn push_again(tx: &mut Tx, job: &NewJob) -> Result<(), DbError> {
+    let now_ms = tx.clock_ms().await?;
+    let statement = Statement::new(
+        "INSERT INTO om_queue (id, kind, queue_key, payload, due_ms, attempt, fence, created_at_ms) \
+         VALUES ($1, $2, $3, $4, $5, 0, 0, $6) ON CONFLICT (kind, queue_key) DO UPDATE SET \
+         payload = excluded.payload, due_ms = excluded.due_ms, attempt = 0, \
+         fence = om_queue.fence + 1, error = NULL, dead_at_ms = NULL",
+    )
+    .bind(crate::id::new())
+    .bind(job.kind)
+    .bind(&job.key)
+    .bind(&job.payload)
+    .bind(if job.due_ms == 0 { now_ms } else { job.due_ms })
+    .bind(now_ms);
+    tx.execute(statement).await?;
+    Ok(())
+}
+
+/// Whether the job is still this claim's, kept so until the transaction ends; `progressed` says that it came
+/// further, so that its attempts count anew. False when the claim was lost: then the transaction must change
+/// nothing.
+///
+/// # Errors
+/// Those of the database.
+pub async fn hold_in(tx: &mut Tx, job: &Job, progressed: bool) -> Result<bool, DbError> {
+    let sql = match progressed {
+        true => "UPDATE om_queue SET attempt = 0 WHERE id = $1 AND fence = $2",
+        false => "UPDATE om_queue SET fence = fence WHERE id = $1 AND fence = $2",
+    };
+    let statement = Statement::new(sql).bind(&job.id).bind(job.fence);
+    Ok(tx.execute(statement).await? > 0)
+}
+
+/// Lets go of a job for that long, in the transaction of what it waits for; its attempts count anew from
+/// then on. False when the claim was lost: then the transaction must change nothing. The caller has the
+/// workers look then ([`Queue::wake_in`](super::Queue::wake_in)), after the commit.
+///
+/// # Errors
+/// Those of the database.
+pub async fn put_off_in(tx: &mut Tx, job: &Job, pause: Duration) -> Result<bool, DbError> {
+    let due_ms = tx.clock_ms().await? + milliseconds(pause);
+    let statement = Statement::new(
+        "UPDATE om_queue SET due_ms = $1, attempt = 0, fence = fence + 1 \
+         WHERE id = $2 AND fence = $3",
+    )
+    .bind(due_ms)
+    .bind(&job.id)
+    .bind(job.fence);
     Ok(tx.execute(statement).await? > 0)
 }
 
@@ -115,6 +205,37 @@ pub(super) async fn renew(db: &Db, job: &Job, term: Duration) -> Result<bool, Db
         .bind(&job.id)
         .bind(job.fence);
     Ok(db.execute(statement).await? > 0)
+}
+
+/// Keeps several claims for another `term`; gives the keys of those that are lost.
+pub(super) async fn renew_all(
+    db: &Db,
+    jobs: &[Job],
+    term: Duration,
+) -> Result<Vec<String>, DbError> {
+    let until_ms = db.clock_ms().await? + milliseconds(term);
+    let one_of = |parameter: u32| match db.dialect() {
+        Dialect::Sqlite => format!("IN (SELECT value FROM json_each(${parameter}))"),
+        Dialect::Postgres => format!("= ANY(${parameter})"),
+    };
+    let claim = |job: &Job| format!("{} {}", job.id, job.fence);
+    let ids: Vec<String> = jobs.iter().map(|job| job.id.clone()).collect();
+    let claims: Vec<String> = jobs.iter().map(claim).collect();
+    let renew = Statement::new(format!(
+        "UPDATE om_queue SET due_ms = $1 WHERE id {} AND id || ' ' || CAST(fence AS TEXT) {}",
+        one_of(2),
+        one_of(3)
+    ));
+    db.execute(renew.bind(until_ms).bind(ids.clone()).bind(claims))
+        .await?;
+    let select = Statement::new(format!(
+        "SELECT id || ' ' || CAST(fence AS TEXT) FROM om_queue WHERE id {}",
+        one_of(1)
+    ));
+    let kept = db.query(select.bind(ids), |row| Ok(row.req_text(0)?.to_owned()));
+    let kept: HashSet<String> = kept.await?.into_iter().collect();
+    let lost = jobs.iter().filter(|job| !kept.contains(&claim(job)));
+    Ok(lost.map(|job| job.key.clone()).collect())
 }
 
 pub(super) async fn retry(

@@ -1,16 +1,22 @@
-//! Working through a queue: claims as many jobs as there is room for, keeps the claims while they are
+//! Working through a queue: claims as many jobs as there are free slots, keeps the claims while they are
 //! worked on, and says what became of them.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
-    sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, Queue};
+use super::{
+    Job, Queue,
+    slots::{Slot, Slots},
+};
 use crate::watched::Watched;
 
 /// How long a job waits before it is tried again.
@@ -47,8 +53,8 @@ impl Backoff {
 pub enum Handled {
     /// It is done, and so is its row.
     Done,
-    /// It is done, and its row went in the transaction of its effect.
-    Finished,
+    /// Its row was ended or put off in the transaction of its effect.
+    Kept,
     /// It is tried again, as [`Backoff`] says.
     Failed(String),
     /// It is tried again after that pause, and no attempt was used up.
@@ -57,13 +63,15 @@ pub enum Handled {
     Dead(String),
 }
 
-/// What works through one kind of jobs.
+/// What works through one kind of jobs. Clones are the same worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
     /// Which jobs.
     pub kind: &'static str,
+    /// Where they stand.
+    pub queue: Queue,
     /// Jobs at the same time in this process.
-    pub concurrency: usize,
+    pub slots: Slots,
     /// How long a worker may be silent before another one takes its job.
     pub term: Duration,
     /// How often it looks for what other processes pushed.
@@ -77,7 +85,21 @@ impl Worker {
     /// `watched` is told how the claiming goes.
     pub async fn run<F>(
         &self,
-        queue: &Queue,
+        stop: &CancellationToken,
+        watched: Watched,
+        handle: impl Fn(Job) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Handled> + Send,
+    {
+        tokio::select! {
+            // Ends with `stop`, and lets what is under way end.
+            () = self.work(stop, watched, handle) => {}
+            () = self.keep_claims() => {}
+        }
+    }
+
+    async fn work<F>(
+        &self,
         stop: &CancellationToken,
         mut watched: Watched,
         handle: impl Fn(Job) -> F + Send + Sync + 'static,
@@ -85,31 +107,30 @@ impl Worker {
         F: Future<Output = Handled> + Send,
     {
         let handle = Arc::new(handle);
-        let room = Arc::new(Semaphore::new(self.concurrency.max(1)));
         let mut working = JoinSet::new();
-        let mut pushes = queue.pushes();
-        loop {
+        let mut pushes = self.queue.pushes();
+        while !stop.is_cancelled() {
             pushes.mark_unchanged();
             while working.try_join_next().is_some() {}
-            let free = room.available_permits();
+            let free = self.slots.free();
             let claimed = match free {
                 0 => Ok(Vec::new()),
-                free => queue.claim(self.kind, free, self.term).await,
+                free => self.queue.claim(self.kind, free, self.term).await,
             };
             let count = match claimed {
                 Ok(jobs) => {
                     watched.succeeded();
                     let count = jobs.len();
                     for job in jobs {
-                        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-                            return;
+                        let (this, stop) = (self.clone(), stop.clone());
+                        let handle = Arc::clone(&handle);
+                        match self.slots.take(&job.key) {
+                            Some(slot) => working.spawn(async move {
+                                this.one(slot, &stop, job.clone(), handle(job)).await;
+                            }),
+                            // Somebody here took the last one, or has not yet let go of this job.
+                            None => working.spawn(async move { this.release(&job).await }),
                         };
-                        let (this, queue) = (self.clone(), queue.clone());
-                        let (handle, stop) = (Arc::clone(&handle), stop.clone());
-                        working.spawn(async move {
-                            this.one(&queue, &stop, job, &*handle).await;
-                            drop(permit);
-                        });
                     }
                     count
                 }
@@ -122,59 +143,71 @@ impl Worker {
                 // There may be more.
                 continue;
             }
+            let wait = match self.queue.next_alarm() {
+                Some(at) => self.look.min(at.saturating_duration_since(Instant::now())),
+                None => self.look,
+            };
             let woken = async {
                 tokio::select! {
                     _ = pushes.changed() => {}
-                    // A place is free again.
-                    Some(_) = working.join_next(), if room.available_permits() == 0 => {}
+                    () = self.slots.freed(), if free == 0 => {}
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => break,
-                _ = timeout(self.look, woken) => {}
+                () = stop.cancelled() => {}
+                _ = timeout(wait, woken) => {}
             }
         }
         while working.join_next().await.is_some() {}
     }
 
-    async fn one<F>(
+    /// Works on a job that was pushed by [`push_claimed`](super::push_claimed), as [`Worker::run`] does on
+    /// what it claims. `slot` was taken before the job was written.
+    pub async fn work_on(
         &self,
-        queue: &Queue,
+        slot: Slot,
         stop: &CancellationToken,
         job: Job,
-        handle: &(impl Fn(Job) -> F + Sync),
-    ) where
-        F: Future<Output = Handled> + Send,
-    {
+        handling: impl Future<Output = Handled> + Send,
+    ) {
+        self.one(slot, stop, job, handling).await;
+    }
+
+    async fn one(
+        &self,
+        slot: Slot,
+        stop: &CancellationToken,
+        job: Job,
+        handling: impl Future<Output = Handled> + Send,
+    ) {
         if job.attempt > self.backoff.attempts {
             // Whoever had it never came to an end: it crashed, or took its process with it.
             let why = format!("No end after {} attempts", self.backoff.attempts);
-            if let Err(error) = self.bury(queue, &job, &why).await {
+            if let Err(error) = self.bury(&job, &why).await {
                 tracing::warn!(job.id = job.id, %error, "a job's end was not kept");
             }
             return;
         }
+        slot.keep(&job);
         let handled = tokio::select! {
-            handled = handle(job.clone()) => handled,
-            () = self.lost(queue, &job) => {
-                tracing::warn!(job.id = job.id, job.kind = self.kind, "another worker has the job");
+            handled = handling => handled,
+            () = slot.aborted() => {
+                tracing::debug!(job.id = job.id, job.kind = self.kind, "a job is another's, or taken back");
                 return;
             }
-            () = stop.cancelled() => {
-                if let Err(error) = queue.release(&job).await {
-                    tracing::debug!(job.id = job.id, %error, "a job waits for the end of its claim");
-                }
-                return;
-            }
+            () = stop.cancelled() => return self.release(&job).await,
         };
         let kept = match handled {
-            Handled::Finished => Ok(true),
-            Handled::Done => queue.finish(&job).await,
-            Handled::Dead(why) => self.bury(queue, &job, &why).await,
-            Handled::Later(pause, why) => queue.retry(&job, pause, job.attempt - 1, &why).await,
+            Handled::Kept => Ok(true),
+            Handled::Done => self.queue.finish(&job).await,
+            Handled::Dead(why) => self.bury(&job, &why).await,
+            Handled::Later(pause, why) => {
+                let attempts = job.attempt - 1;
+                self.queue.retry(&job, pause, attempts, &why).await
+            }
             Handled::Failed(why) => match self.backoff.pause(job.attempt) {
-                Some(pause) => queue.retry(&job, pause, job.attempt, &why).await,
-                None => self.bury(queue, &job, &why).await,
+                Some(pause) => self.queue.retry(&job, pause, job.attempt, &why).await,
+                None => self.bury(&job, &why).await,
             },
         };
         if let Err(error) = kept {
@@ -183,7 +216,13 @@ impl Worker {
         }
     }
 
-    async fn bury(&self, queue: &Queue, job: &Job, why: &str) -> Result<bool, crate::DbError> {
+    async fn release(&self, job: &Job) {
+        if let Err(error) = self.queue.release(job).await {
+            tracing::debug!(job.id = job.id, %error, "a job waits for the end of its claim");
+        }
+    }
+
+    async fn bury(&self, job: &Job, why: &str) -> Result<bool, crate::DbError> {
         tracing::error!(
             job.id = job.id,
             job.kind = self.kind,
@@ -191,19 +230,24 @@ impl Worker {
             "a job is given up"
         );
         metrics::counter!("objectmesh_dead_letters_total", "kind" => self.kind).increment(1);
-        queue.bury(job, why).await
+        self.queue.bury(job, why).await
     }
 
-    /// Keeps the claim; resolves when it is lost.
-    async fn lost(&self, queue: &Queue, job: &Job) {
+    /// Keeps the claims of all jobs in slots, for ever; the work on those that are lost ends.
+    async fn keep_claims(&self) {
         loop {
             sleep(self.term / 3).await;
-            match queue.renew(job, self.term).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => {
-                    tracing::debug!(job.id = job.id, %error, "a claim was not renewed");
+            let jobs = self.slots.jobs();
+            if jobs.is_empty() {
+                continue;
+            }
+            match self.queue.renew_all(&jobs, self.term).await {
+                Ok(lost) => {
+                    for key in lost {
+                        self.slots.abort(&key);
+                    }
                 }
+                Err(error) => tracing::debug!(%error, kind = self.kind, "claims were not renewed"),
             }
         }
     }

@@ -11,7 +11,10 @@ use std::{
 
 use db::{
     BoxFuture, Db, DbError, Statement, Tx,
-    queue::{Backoff, Handled, Job, MIGRATION_SQL, NewJob, Queue, Worker, finish_in, push},
+    queue::{
+        Backoff, Handled, Job, MIGRATION_SQL, NewJob, Queue, Slots, Worker, finish_in, hold_in, push,
+        push_again, push_claimed, put_off_in,
+    },
     watched::{Failing, Watched},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,10 +23,11 @@ use crate::bed::{Bed, count, soon};
 
 const KIND: &str = "greet";
 
-fn worker() -> Worker {
+fn worker(queue: &Queue) -> Worker {
     Worker {
         kind: KIND,
-        concurrency: 4,
+        queue: queue.clone(),
+        slots: Slots::new(4),
         term: Duration::from_secs(1),
         look: Duration::from_millis(50),
         backoff: Backoff {
@@ -48,7 +52,6 @@ async fn claim_one(queue: &Queue) -> Option<Job> {
 /// Runs a worker in a task, until the token says otherwise.
 fn spawn<F>(
     tasks: &TaskTracker,
-    queue: &Queue,
     worker: Worker,
     handle: impl Fn(Job) -> F + Send + Sync + 'static,
 ) -> CancellationToken
@@ -56,12 +59,8 @@ where
     F: Future<Output = Handled> + Send + 'static,
 {
     let stop = CancellationToken::new();
-    let (queue, stopping, watched) = (
-        queue.clone(),
-        stop.clone(),
-        Watched::new("queue", Failing::default()),
-    );
-    tasks.spawn(async move { worker.run(&queue, &stopping, watched, handle).await });
+    let (stopping, watched) = (stop.clone(), Watched::new("queue", Failing::default()));
+    tasks.spawn(async move { worker.run(&stopping, watched, handle).await });
     stop
 }
 
@@ -101,11 +100,125 @@ pub(crate) async fn a_claim_that_was_lost_changes_nothing(bed: &Bed) {
     assert!(queue.finish(&again).await.unwrap());
 }
 
+/// Does something to a job in a transaction of its own.
+macro_rules! in_tx {
+    ($bed:expr, $job:expr, |$tx:ident, $held:ident| $call:expr) => {{
+        let job = $job.clone();
+        let done = $bed.db.write::<_, DbError, _>(move |$tx| {
+            let $held = job.clone();
+            Box::pin(async move { $call.await })
+        });
+        done.await.unwrap()
+    }};
+}
+
+pub(crate) async fn a_job_is_claimed_held_and_put_off_in_transactions(bed: &Bed) {
+    let queue = queue(bed).await;
+    let minute = Duration::from_secs(60);
+    let new = NewJob::new(KIND, "a", "one");
+    let job = in_tx!(bed, new, |tx, new| push_claimed(tx, &new, minute)).unwrap();
+    assert_eq!((&*job.payload, job.attempt), ("one", 1));
+    assert_eq!(claim_one(&queue).await, None, "nobody else sees it");
+    let second = in_tx!(bed, new, |tx, new| push_claimed(tx, &new, minute));
+    assert_eq!(second, None, "its key is there");
+
+    assert!(in_tx!(bed, job, |tx, job| hold_in(tx, &job, false)));
+    bed.batch("UPDATE om_queue SET due_ms = 0").await;
+    let again = claim_one(&queue).await.unwrap();
+    assert_eq!(again.attempt, 2);
+    assert!(!in_tx!(bed, job, |tx, lost| hold_in(tx, &lost, true)));
+    assert!(!in_tx!(bed, job, |tx, lost| put_off_in(tx, &lost, minute)));
+    // A claim that came further counts its attempts anew.
+    assert!(in_tx!(bed, again, |tx, job| hold_in(tx, &job, true)));
+    bed.batch("UPDATE om_queue SET due_ms = 0").await;
+    let third = claim_one(&queue).await.unwrap();
+    assert_eq!(third.attempt, 1);
+    assert!(in_tx!(bed, third, |tx, job| put_off_in(tx, &job, Duration::ZERO)));
+    assert!(!queue.finish(&third).await.unwrap(), "it was let go of");
+    let fourth = claim_one(&queue).await.unwrap();
+    assert_eq!(fourth.attempt, 1);
+
+    // What is pushed again is another job under the same key.
+    let newer = NewJob::new(KIND, "a", "two");
+    in_tx!(bed, newer, |tx, new| push_again(tx, &new));
+    assert!(!queue.finish(&fourth).await.unwrap(), "that was the older one");
+    let job = claim_one(&queue).await.unwrap();
+    assert_eq!((&*job.payload, job.attempt), ("two", 1));
+    assert!(queue.bury(&job, "no").await.unwrap());
+    in_tx!(bed, newer, |tx, new| push_again(tx, &new));
+    assert!(queue.dead_letters(KIND, 9).await.unwrap().is_empty());
+    let job = claim_one(&queue).await.unwrap();
+    assert!(queue.finish(&job).await.unwrap());
+}
+
+pub(crate) async fn long_work_keeps_its_claim_and_ends_when_it_is_lost(bed: &Bed) {
+    let queue = queue(bed).await;
+    let tasks = TaskTracker::new();
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let worker = Worker {
+        term: Duration::from_millis(150),
+        ..worker(&queue)
+    };
+    let slots = worker.slots.clone();
+    let stop = spawn(&tasks, worker, move |job| {
+        let _sent = begun.send(job.attempt);
+        std::future::pending()
+    });
+    queue.push(NewJob::new(KIND, "a", "")).await.unwrap();
+    assert_eq!(soon(begins.recv()).await, Some(1));
+    // Several terms on, nobody else has it.
+    let renewed = async {
+        let sql = "SELECT max(due_ms) FROM om_queue";
+        let first: i64 = bed.db.query_one(sql, |row| row.req_int(0)).await.unwrap();
+        loop {
+            let now: i64 = bed.db.query_one(sql, |row| row.req_int(0)).await.unwrap();
+            if now > first + 450 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(renewed).await;
+    assert!(begins.try_recv().is_err(), "it is still the first attempt");
+    let ending = slots.ending("a").unwrap();
+    bed.batch("DELETE FROM om_queue").await;
+    soon(ending).await;
+    stop.cancel();
+    tasks.close();
+    soon(tasks.wait()).await;
+}
+
+pub(crate) async fn a_job_that_is_put_off_is_done_when_it_is_due(bed: &Bed) {
+    let queue = queue(bed).await;
+    let tasks = TaskTracker::new();
+    let worker = Worker {
+        // Nobody looks by itself as long as the test lasts.
+        look: Duration::from_secs(3600),
+        ..worker(&queue)
+    };
+    let stop = spawn(&tasks, worker, |job| async move {
+        match job.payload.as_str() {
+            "twice" if job.attempt == 1 => Handled::Failed("once".to_owned()),
+            _ => Handled::Done,
+        }
+    });
+    queue.push(NewJob::new(KIND, "a", "twice")).await.unwrap();
+    soon(async {
+        while bed.count("om_queue").await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    stop.cancel();
+    tasks.close();
+    soon(tasks.wait()).await;
+}
+
 pub(crate) async fn what_fails_is_tried_again_then_kept_as_a_dead_letter(bed: &Bed) {
     let queue = queue(bed).await;
     let (tasks, tries) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&tries);
-    let stop = spawn(&tasks, &queue, worker(), move |job| {
+    let stop = spawn(&tasks, worker(&queue), move |job| {
         let tried = counted.fetch_add(1, Ordering::SeqCst);
         async move {
             match (job.payload.as_str(), tried) {
@@ -135,10 +248,10 @@ pub(crate) async fn what_fails_is_tried_again_then_kept_as_a_dead_letter(bed: &B
     // A worker that panics has its job end, too.
     let short = Worker {
         term: Duration::from_millis(50),
-        ..worker()
+        ..worker(&queue)
     };
     stop.cancel();
-    let stop = spawn(&tasks, &queue, short, |_| async { panic!("on purpose") });
+    let stop = spawn(&tasks, short, |_| async { panic!("on purpose") });
     queue.push(NewJob::new(KIND, "c", "")).await.unwrap();
     let dead = soon(dead_letter(&queue)).await;
     assert!(dead.error.contains("No end after 3"), "{dead:?}");
@@ -195,7 +308,7 @@ pub(crate) async fn ten_workers_that_are_killed_do_each_job_once(bed: &Bed) {
                 // A kill is sure to come in the middle of some.
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 match db.write(note_and_finish(job)).await {
-                    Ok(()) => Handled::Finished,
+                    Ok(()) => Handled::Kept,
                     Err(error) => Handled::Failed(error.to_string()),
                 }
             }
@@ -204,14 +317,13 @@ pub(crate) async fn ten_workers_that_are_killed_do_each_job_once(bed: &Bed) {
             term: Duration::from_millis(300),
             backoff: Backoff {
                 attempts: 1000,
-                ..worker().backoff
+                ..worker(&queue).backoff
             },
-            ..worker()
+            ..worker(&queue)
         };
         async move {
             let stop = CancellationToken::new();
             let work = worker.run(
-                &queue,
                 &stop,
                 Watched::new("queue", Failing::default()),
                 handle,

@@ -21,8 +21,7 @@ use crate::{
         run_for_action,
         start::{New, new_run},
     },
-    slots::Slots,
-    store::NewRun,
+    store::Inserted,
 };
 
 /// flow-svc over a database of its own, whose peers are away.
@@ -61,7 +60,7 @@ impl Bed {
             auth: away,
             sandbox: LazyPool::new("", 1),
             table: Table::from_descriptors().unwrap(),
-            slots: Slots::new(),
+            driver: driver(&db),
             tasks,
             run_flow: run_for_action,
             db,
@@ -72,7 +71,7 @@ impl Bed {
         }
     }
 
-    /// Keeps a run of a flow that runs as the system, driven here.
+    /// Keeps a run of a flow that runs as the system.
     async fn begin(&self, flow: Value, input: Value) -> String {
         let mut flow = flow;
         flow["runAs"] = json!("system");
@@ -92,16 +91,13 @@ impl Bed {
             warnings: Vec::new(),
             depth: 0,
         };
-        let new = NewRun {
-            driver: Some(self.app.slots.driver.clone()),
-            ..new_run(&flow, new).unwrap()
-        };
+        let new = new_run(&flow, new).unwrap();
         let id = new.run.id.clone();
         let kept = self.app.db.write::<_, DbError, _>(move |tx| {
             let new = new.clone();
-            async move { store::insert(tx, &new).await }.boxed()
+            async move { store::insert(tx, &new, None).await }.boxed()
         });
-        assert!(kept.await.unwrap());
+        assert!(matches!(kept.await.unwrap(), Inserted::Waiting));
         id
     }
 
@@ -111,11 +107,26 @@ impl Bed {
 
     /// Drives a run as the next driver does; gives it as it is then.
     async fn drive(&self, id: &str) -> Run {
-        let (db, driver) = (&self.app.db, &self.app.slots.driver);
-        assert!(store::claim(db, driver, id).await.unwrap());
-        let run = store::find(db, id).await.unwrap().unwrap();
-        to_its_end(&self.app, run, None).await;
-        store::find(db, id).await.unwrap().unwrap()
+        let queue = &self.app.driver.queue;
+        let mut jobs = queue.claim(DRIVE, 1, TERM).await.unwrap();
+        let job = jobs.pop().unwrap();
+        assert_eq!(job.key, id);
+        assert_eq!(claimed(&self.app, &job).await, Handled::Kept);
+        self.run(id).await
+    }
+
+    async fn run(&self, id: &str) -> Run {
+        store::find(&self.app.db, id).await.unwrap().unwrap()
+    }
+
+    /// How many runs wait for their driver, and how many of those are due.
+    async fn waiting(&self) -> (i64, i64) {
+        let sql = "SELECT count(*), count(CASE WHEN due_ms <= $1 THEN 1 END) FROM om_queue";
+        let now_ms = self.app.db.clock_ms().await.unwrap();
+        let counted = self.app.db.query_one(Statement::new(sql).bind(now_ms), |row| {
+            Ok((row.req_int(0)?, row.req_int(1)?))
+        });
+        counted.await.unwrap()
     }
 }
 
@@ -283,18 +294,15 @@ async fn a_failed_step_leads_where_the_flow_says() {
     }
 }
 
-/// Looks for runs again and again until no run is to be had or driven.
-async fn drive_all(app: &Arc<App>) {
-    loop {
-        look(app, false).await.unwrap();
-        while app.slots.free() < ACTIVE_MAX {
-            tokio::task::yield_now().await;
+/// Waits until so many runs wait for their driver, and none of them is due.
+async fn parked(bed: &Bed, count: i64) {
+    let settled = async {
+        while bed.waiting().await != (count, 0) || bed.app.driver.slots.free() < ACTIVE_MAX {
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        let free = store::claimable(&app.db, &app.slots.driver, 1).await;
-        if free.unwrap().is_empty() {
-            return;
-        }
-    }
+    };
+    let settled = tokio::time::timeout(Duration::from_secs(30), settled).await;
+    assert!(settled.is_ok(), "{:?}", bed.waiting().await);
 }
 
 #[tokio::test]
@@ -307,34 +315,81 @@ async fn runs_that_wait_for_their_next_attempt_hold_no_slot() {
             ],
             "edges": [{"source": "s", "target": "x"}]})
     };
-    let mut parked = Vec::new();
+    spawn(&bed.app);
+    let mut ids = Vec::new();
     for _ in 0..ACTIVE_MAX + 6 {
-        parked.push(bed.begin(waiting(3_600_000), json!({})).await);
+        ids.push(bed.begin(waiting(3_600_000), json!({})).await);
     }
-    drive_all(&bed.app).await;
-    let run = store::find(&bed.app.db, &parked[0]).await.unwrap().unwrap();
-    assert_eq!((run.status, run.claims), (Status::Running, 0));
+    let count = i64::try_from(ids.len()).unwrap();
+    bed.app.driver.queue.wake();
+    parked(&bed, count).await;
+    assert_eq!(bed.run(&ids[0]).await.status, Status::Running);
     let other = bed.begin(flow(), json!({"n": [1]})).await;
-    drive_all(&bed.app).await;
-    let run = store::find(&bed.app.db, &other).await.unwrap().unwrap();
+    bed.app.driver.queue.wake();
+    parked(&bed, count).await;
+    let run = bed.run(&other).await;
     assert_eq!(run.status, Status::Completed, "{:?}", run.error);
 
     // When the pause is over it is tried again, and no more than that.
-    bed.sql("UPDATE flow_run SET next_at_ms = 0 WHERE status = 'running'")
-        .await;
-    drive_all(&bed.app).await;
-    let run = store::find(&bed.app.db, &parked[0]).await.unwrap().unwrap();
+    let due = "UPDATE om_queue SET due_ms = 0";
+    bed.sql(due).await;
+    bed.app.driver.queue.wake();
+    parked(&bed, count).await;
+    let run = bed.run(&ids[0]).await;
     assert_eq!(run.status, Status::Running, "the step knows when it is due");
     bed.sql("UPDATE flow_step SET result = replace(result, '\"dueMs\":', '\"dueMs\":-')")
         .await;
-    bed.sql("UPDATE flow_run SET next_at_ms = 0 WHERE status = 'running'")
-        .await;
-    drive_all(&bed.app).await;
-    for id in &parked {
-        let run = store::find(&bed.app.db, id).await.unwrap().unwrap();
-        assert_eq!(run.status, Status::Failed);
+    bed.sql(due).await;
+    bed.app.driver.queue.wake();
+    parked(&bed, 0).await;
+    for id in &ids {
+        assert_eq!(bed.run(id).await.status, Status::Failed);
         let steps = store::steps(&bed.app.db, id).await.unwrap();
         let tries = steps.iter().filter(|step| step.node_id == "x").count();
         assert_eq!(tries, 2);
     }
+}
+
+#[tokio::test]
+async fn a_run_is_begun_again_after_its_pause_and_given_up_when_its_drivers_die() {
+    let bed = Bed::new().await;
+    let failing = |delay_ms: i64| {
+        json!({"steps": [{"name": "x", "type": "teleport"}],
+            "errorHandling": {"strategy": "retry", "maxRetries": 2, "retryDelayMs": delay_ms}})
+    };
+    // Its own alarm wakes the driver: the runs of nobody else are looked for meanwhile.
+    let id = bed.begin(failing(20), json!({})).await;
+    spawn(&bed.app);
+    parked(&bed, 0).await;
+    let run = bed.run(&id).await;
+    assert_eq!((run.status, run.attempt), (Status::Failed, 3));
+    bed.app.tasks.shut_down(Duration::from_secs(10)).await;
+
+    let bed = Bed::new().await;
+    let id = bed.begin(flow(), json!({"n": [1]})).await;
+    for _ in 0..CLAIMS_MAX {
+        let claimed = bed.app.driver.queue.claim(DRIVE, 1, Duration::ZERO).await;
+        assert_eq!(claimed.unwrap().len(), 1);
+        // Its driver is gone without a step.
+    }
+    let run = bed.drive(&id).await;
+    assert_eq!(run.status, Status::Failed);
+    assert!(run.error.unwrap().contains("stopped 10 times"));
+}
+
+#[tokio::test]
+async fn a_cancelled_run_is_written_by_its_driver_no_more() {
+    let bed = Bed::new().await;
+    let id = bed.begin(flow(), json!({"n": [1]})).await;
+    let job = bed.app.driver.queue.claim(DRIVE, 1, TERM).await.unwrap().pop();
+    let job = job.unwrap();
+    let run = store::take_up(&bed.app.db, &job).await.unwrap().unwrap();
+    assert!(store::cancel(&bed.app.db, &id, 7).await.unwrap());
+    assert!(!store::cancel(&bed.app.db, &id, 8).await.unwrap());
+    assert_eq!(to_its_end(&bed.app, &job, run, None).await, Handled::Kept);
+    let run = bed.run(&id).await;
+    assert_eq!((run.status, run.ended_at_ms), (Status::Cancelled, Some(7)));
+    let steps = store::steps(&bed.app.db, &id).await.unwrap();
+    assert!(steps.is_empty(), "{steps:?}");
+    assert_eq!(bed.waiting().await, (0, 0));
 }
