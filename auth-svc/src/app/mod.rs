@@ -140,6 +140,7 @@ impl App {
         janitor::start(&app);
         feed::start(&app);
         profile::start(&app);
+        revoke::start(&app);
         rights::start(&app, &data);
         Ok(app)
     }

@@ -1,39 +1,67 @@
 //! What users change about themselves, and telling data-svc.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use mesh::{Ctx, Error, Result, audit::Actor, clock};
-use time::Duration;
+use mesh::{
+    Ctx, Error, Result,
+    audit::Actor,
+    db::queue::{Backoff, Handled, Job, Slots, Worker},
+};
 
 use super::{App, admit, entry};
 use crate::{
     domain::{audit::Action, input},
-    store,
+    store::{self, profiles::TELL},
 };
 
-/// How often the outbox is looked at.
-const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
-/// The longest one user may take.
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// The longest that telling of one user may take.
+const LIMIT: Duration = Duration::from_secs(5);
 /// The wait after a failure; each further one doubles it.
-const AGAIN_AFTER: Duration = Duration::SECOND;
-const AGAIN_AFTER_MAX: Duration = Duration::seconds(30);
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+/// Users that a process tells of at once.
+const CONCURRENCY: usize = 2;
+/// How long a replica that fell silent keeps what it was telling.
+const TERM: Duration = Duration::from_secs(10);
+/// How often it is looked for what other replicas did not tell.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// Tells data-svc what is in the outbox, until the node stops. Replicas may tell the same: what is
-/// told is how a user is.
+/// Tells data-svc of users who changed, where the call that changed them did not, until the node stops.
 pub(super) fn start(app: &Arc<App>) {
+    let worker = Worker {
+        kind: TELL,
+        queue: app.store.queue.clone(),
+        slots: Slots::new(CONCURRENCY),
+        term: TERM,
+        look: LOOK,
+        backoff: Backoff {
+            first: AGAIN,
+            factor: 2.0,
+            longest: AGAIN_MAX,
+            // data-svc learns of it, however long it is away.
+            attempts: i64::MAX,
+        },
+    };
     let (weak, stop) = (Arc::downgrade(app), app.tasks.stop_token());
+    let watched = app.tasks.watched("profiles");
     app.tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
+        let tell_of = move |job: Job| {
+            // The task does not keep a node alive that nobody holds any more.
+            let app = weak.upgrade();
+            async move {
+                let Some(app) = app else {
+                    return Handled::Later(AGAIN, "the node ends".to_owned());
+                };
+                match tell(&app, &Ctx::background(None, LIMIT), &job.key).await {
+                    Ok(()) => Handled::Done,
+                    Err(error) => {
+                        tracing::warn!(%error, user.id = job.key, "data-svc was not told about a user; trying again");
+                        Handled::Failed(error.to_string())
+                    }
+                }
             }
-            let Some(app) = weak.upgrade() else { return };
-            if let Err(error) = tell_untold(&app).await {
-                tracing::warn!(error = %error, "the outbox of profiles cannot be read; trying again");
-            }
-        }
+        };
+        worker.run(&stop, watched, tell_of).await;
     });
 }
 
@@ -64,13 +92,12 @@ pub(crate) async fn update_user(
 }
 
 /// Tells data-svc about a user who changed, so that lookups know it at once. What does not
-/// arrive now is told from the outbox.
+/// arrive now is told by the job that came with the change.
 pub(super) async fn tell_data(app: &App, ctx: &Ctx, user_id: &str) {
     if let Err(error) = tell(app, ctx, user_id).await {
-        tracing::warn!(error = %error, user.id = user_id, "data-svc was not told about a user; trying again");
-        let soon = clock::now() + AGAIN_AFTER;
-        if let Err(error) = store::profiles::put_off(&app.store, user_id, soon).await {
-            tracing::warn!(error = %error, "the outbox of profiles cannot be written");
+        tracing::warn!(%error, user.id = user_id, "data-svc was not told about a user; trying again");
+        if let Err(error) = app.store.queue.hasten(TELL, user_id, AGAIN).await {
+            tracing::warn!(%error, "the queue cannot be written");
         }
     }
 }
@@ -93,23 +120,4 @@ async fn tell(app: &App, ctx: &Ctx, user_id: &str) -> Result<()> {
         }
         user = now;
     }
-}
-
-/// Tells what is due in the outbox.
-async fn tell_untold(app: &App) -> Result<()> {
-    for untold in store::profiles::untold(&app.store, clock::now()).await? {
-        let ctx = Ctx::background(None, LIMIT);
-        match tell(app, &ctx, &untold.user_id).await {
-            Ok(()) => store::profiles::told(&app.store, &untold).await?,
-            Err(error) => {
-                tracing::warn!(error = %error, user.id = untold.user_id, "data-svc was not told about a user; trying again");
-                let doublings = u32::try_from(untold.attempts.clamp(0, 6)).unwrap_or_default();
-                let pause = (AGAIN_AFTER * 2_i32.pow(doublings)).min(AGAIN_AFTER_MAX);
-                store::profiles::put_off(&app.store, &untold.user_id, clock::now() + pause).await?;
-                // It is away for the others, too.
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }

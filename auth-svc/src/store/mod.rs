@@ -16,7 +16,7 @@ pub(crate) mod users;
 
 use std::sync::{Arc, OnceLock};
 
-use mesh::db::{Db, DbError, Migration, Row};
+use mesh::db::{Db, DbError, Migration, Row, queue::Queue};
 use tokio::sync::Notify;
 
 use crate::domain::{
@@ -50,12 +50,29 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "carry_over_audit_events",
         sql: include_str!("../../migrations/0004_carry_over_audit_events.sql"),
     },
+    Migration {
+        version: 5,
+        name: "create_queue",
+        sql: mesh::db::queue::MIGRATION_SQL,
+    },
+    Migration {
+        version: 6,
+        name: "queue_profiles",
+        sql: include_str!("../../migrations/0006_queue_profiles.sql"),
+    },
+    Migration {
+        version: 7,
+        name: "drop_profile_outbox",
+        sql: include_str!("../../migrations/0007_drop_profile_outbox.sql"),
+    },
 ];
 
 /// The database of auth-svc. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
     db: Db,
+    /// What other services are to be told.
+    pub(crate) queue: Queue,
     /// Who was first: never changes once there is somebody.
     owner: Arc<OnceLock<String>>,
     /// Something was revoked by this process.
@@ -67,6 +84,7 @@ impl Store {
     #[must_use]
     pub(crate) fn new(db: Db) -> Self {
         Self {
+            queue: Queue::new(db.clone()),
             db,
             owner: Arc::default(),
             revoked: Arc::default(),

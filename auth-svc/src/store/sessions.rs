@@ -3,7 +3,10 @@
 use mesh::{
     Result,
     audit::Entry,
-    db::{DbError, Row, Statement, Tx},
+    db::{
+        DbError, Row, Statement, Tx,
+        queue::{self, NewJob},
+    },
 };
 use time::OffsetDateTime;
 
@@ -17,6 +20,12 @@ use crate::domain::{
     session::{Session, TokenHash},
     user::User,
 };
+
+/// The jobs that tell the session store of the end of a session; their key is the hash of its token in
+/// hexadecimal digits.
+pub(crate) const ANNOUNCE_END: &str = "session_end";
+/// How long the call that ended a session has to announce it, in milliseconds, before a worker does.
+const BY_ITSELF_MS: i64 = 2_000;
 
 /// Which sessions of a user to end.
 #[derive(Clone, Debug)]
@@ -174,8 +183,42 @@ async fn end_some(
         }
         Which::All => Statement::new("DELETE FROM auth_session WHERE user_id = $1 RETURNING id, token_hash").bind(user_id),
     };
-    tx.query(statement, |row: &Row| Ok((text(row, 0)?, hash(row, 1)?)))
-        .await
+    let ended = tx
+        .query(statement, |row: &Row| Ok((text(row, 0)?, hash(row, 1)?)))
+        .await?;
+    let due_ms = tx.clock_ms().await? + BY_ITSELF_MS;
+    for (_, session) in &ended {
+        let announcement = NewJob::new(ANNOUNCE_END, key(session), "").due_at(due_ms);
+        queue::push_again(tx, &announcement).await?;
+    }
+    Ok(ended)
+}
+
+/// The sessions whose end the session store knows.
+///
+/// # Errors
+/// When the database cannot be written.
+pub(crate) async fn end_announced(store: &Store, ended: &[TokenHash]) -> Result<()> {
+    let keys = ended.iter().map(key).collect();
+    Ok(store.queue.strike(ANNOUNCE_END, keys).await?)
+}
+
+/// The session as the key of a job.
+fn key(session: &TokenHash) -> String {
+    session.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The session of a job.
+pub(crate) fn of_key(key: &str) -> Option<TokenHash> {
+    let mut session = TokenHash::default();
+    let pairs = key.as_bytes().chunks_exact(2);
+    if key.len() != session.len() * 2 || !key.is_ascii() {
+        return None;
+    }
+    for (byte, pair) in session.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(session)
 }
 
 /// Writes a new session.

@@ -52,7 +52,7 @@ pub(crate) async fn create_user(store: &Store, new: NewUser) -> Result<bool> {
                     return Ok::<_, mesh::Error>(false);
                 }
                 put_password(tx, &new.user.id, &new.password_hash, new.user.created_at).await?;
-                profiles::changed(tx, &new.user.id, &new.entry.id, new.entry.at).await?;
+                profiles::changed(tx, &new.user.id).await?;
                 audit::add(tx, &new.entry).await?;
                 // The row's key decides: of sign-ups at the same time one inserts it, and the
                 // others wait for that one's commit and insert nothing.
@@ -165,7 +165,7 @@ pub(crate) async fn set_ban(
                 let Some(user) = tx.query_opt(update, |row: &Row| read_user(row, 0)).await? else {
                     return Ok::<_, mesh::Error>(None);
                 };
-                profiles::changed(tx, &user_id, &entry.id, entry.at).await?;
+                profiles::changed(tx, &user_id).await?;
                 audit::add(tx, &entry).await?;
                 let mut ended = Vec::new();
                 if banned {
@@ -205,7 +205,7 @@ pub(crate) async fn remove_user(
                 ] {
                     tx.execute(Statement::new(sql).bind(&user_id)).await?;
                 }
-                profiles::changed(tx, &user_id, &entry.id, entry.at).await?;
+                profiles::changed(tx, &user_id).await?;
                 audit::add(tx, &entry).await?;
                 revoke(tx, entry.at, &[Revocation::User(user_id)]).await?;
                 Ok(Some(ended))
@@ -249,7 +249,7 @@ pub(crate) async fn update_user(
                     .bind(entry.at);
                 let user = tx.query_opt(update, |row: &Row| read_user(row, 0)).await?;
                 if user.is_some() {
-                    profiles::changed(tx, &user_id, &entry.id, entry.at).await?;
+                    profiles::changed(tx, &user_id).await?;
                     audit::add(tx, &entry).await?;
                 }
                 Ok::<_, mesh::Error>(user)

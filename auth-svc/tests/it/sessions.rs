@@ -1,6 +1,6 @@
 //! Sessions: listed, ended, prolonged, expired; changing the password; the cookie.
 
-use mesh::{clock, db::Value};
+use mesh::{clock, db::Value, session::State};
 use proto::auth::v1 as pb;
 use time::Duration;
 
@@ -17,6 +17,7 @@ on_each_database! {
     an_expired_session_is_told_from_an_unknown_one,
     a_session_that_is_not_remembered_does_not_slide,
     users_change_their_name_and_picture,
+    an_end_that_was_not_announced_is_announced_by_whoever_is_there,
 }
 
 async fn list(world: &World, token: &str) -> Vec<pb::Session> {
@@ -320,4 +321,36 @@ async fn users_change_their_name_and_picture(world: World) {
         .update_user(pb::UpdateUserRequest::default())
         .await;
     assert_eq!(refused(nobody).0, "UNAUTHENTICATED");
+}
+
+async fn an_end_that_was_not_announced_is_announced_by_whoever_is_there(world: World) {
+    let ada = world.sign_up("ada@example.com").await;
+    let other = world.sign_in("ada@example.com").await;
+    for token in [&ada.token, &other.token] {
+        world.exchange(token).await.unwrap();
+        assert_eq!(world.state(token).await, State::Live);
+    }
+    let announcements = "SELECT count(*) FROM om_queue WHERE kind = 'session_end'";
+    revoke(&world, &ada, &other.token).await;
+    assert_eq!(world.state(&other.token).await, State::Ended);
+    assert_eq!(
+        world.count(announcements).await,
+        0,
+        "nothing is left to be done"
+    );
+
+    // auth-svc was killed between the end of the session and its announcement.
+    let hash = mesh::session::hash(&ada.token);
+    let key: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let left = "INSERT INTO om_queue (id, kind, queue_key, payload, due_ms, attempt, fence, \
+                created_at_ms) VALUES ('left', 'session_end', $1, '', 0, 0, 0, 0)";
+    world.sql(left, vec![Value::from(key)]).await;
+    let announced = async {
+        while world.count(announcements).await > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let announced = tokio::time::timeout(std::time::Duration::from_secs(20), announced).await;
+    assert!(announced.is_ok());
+    assert_eq!(world.state(&ada.token).await, State::Ended);
 }

@@ -174,12 +174,7 @@ async fn keep_end(app: &App, job: &Job, attempt: i64, ended: Ended) -> Result<()
 }
 
 /// Goes through the run's flow, from its beginning: what was done before is in the journal.
-async fn go(
-    app: &Arc<App>,
-    job: &Job,
-    run: Run,
-    actor: Option<Actor>,
-) -> Result<Ended, Stop> {
+async fn go(app: &Arc<App>, job: &Job, run: Run, actor: Option<Actor>) -> Result<Ended, Stop> {
     if job.attempt > CLAIMS_MAX {
         tracing::error!(run.id = run.id, run.flow, "a run of a flow is given up");
         let message = format!("The run stopped {CLAIMS_MAX} times at the same step");

@@ -123,11 +123,7 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the database; a fault when what is kept of a step cannot be read.
-    pub(super) async fn open(
-        db: &Db,
-        job: &Job,
-        attempt: i64,
-    ) -> Result<Self, Stop> {
+    pub(super) async fn open(db: &Db, job: &Job, attempt: i64) -> Result<Self, Stop> {
         let steps = store::steps(db, &job.key).await;
         let steps = steps.map_err(|error| Stop::Later(error.into()))?;
         let seq = steps.iter().map(|step| step.seq).max().unwrap_or(0);

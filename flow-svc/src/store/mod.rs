@@ -9,8 +9,8 @@ use mesh::db::Migration;
 
 pub(crate) use following::{follow_on, followed, free, jump};
 pub(crate) use run::{
-    DRIVE, End, Inserted, NewRun, Run, StartKey, Status, cancel, definition, depth_of, end, find, insert,
-    list, park, repeat, started_by_key, take_up, total,
+    DRIVE, End, Inserted, NewRun, Run, StartKey, Status, cancel, definition, depth_of, end, find,
+    insert, list, park, repeat, started_by_key, take_up, total,
 };
 pub(crate) use step::{Step, begin, finish, steps};
 

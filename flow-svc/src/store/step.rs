@@ -43,12 +43,7 @@ pub(crate) async fn finish(db: &Db, job: &Job, step: Step) -> Result<bool, DbErr
     write(db, job, step, true).await
 }
 
-async fn write(
-    db: &Db,
-    job: &Job,
-    step: Step,
-    ends_step: bool,
-) -> Result<bool, DbError> {
+async fn write(db: &Db, job: &Job, step: Step, ends_step: bool) -> Result<bool, DbError> {
     let job = job.clone();
     db.write::<_, DbError, _>(move |tx| {
         let (job, step) = (job.clone(), step.clone());

@@ -168,6 +168,29 @@ impl Queue {
         Ok(pushed)
     }
 
+    /// Strikes the jobs of those keys: whoever pushed them has done them, before a worker came to it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn strike(&self, kind: &'static str, keys: Vec<String>) -> Result<(), DbError> {
+        store::strike(&self.db, kind, keys).await
+    }
+
+    /// Has a job that nobody has claimed yet be due after that pause, unless it is due before.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hasten(
+        &self,
+        kind: &'static str,
+        key: &str,
+        pause: Duration,
+    ) -> Result<(), DbError> {
+        store::hasten(&self.db, kind, key, pause).await?;
+        self.wake_in(pause);
+        Ok(())
+    }
+
     /// Claims jobs of a kind that are due, at most `limit`, the longest due first, for `term`.
     ///
     /// # Errors
@@ -190,11 +213,7 @@ impl Queue {
     }
 
     /// Keeps several claims for another `term`; gives the keys of those that are lost.
-    async fn renew_all(
-        &self,
-        jobs: &[Job],
-        term: Duration,
-    ) -> Result<Vec<String>, DbError> {
+    async fn renew_all(&self, jobs: &[Job], term: Duration) -> Result<Vec<String>, DbError> {
         store::renew_all(&self.db, jobs, term).await
     }
 

@@ -161,6 +161,42 @@ pub async fn forget(tx: &mut Tx, kind: &'static str, key: &str) -> Result<(), Db
     Ok(())
 }
 
+/// Has jobs of those keys go, which were done by whoever pushed them, before a worker came to it.
+pub(super) async fn strike(db: &Db, kind: &'static str, keys: Vec<String>) -> Result<(), DbError> {
+    let statement = Statement::new(format!(
+        "DELETE FROM om_queue WHERE kind = $1 AND queue_key {}",
+        one_of(db, 2)
+    ));
+    db.execute(statement.bind(kind).bind(keys)).await?;
+    Ok(())
+}
+
+/// Whether a column is one of the texts that are bound there.
+fn one_of(db: &Db, parameter: u32) -> String {
+    match db.dialect() {
+        Dialect::Sqlite => format!("IN (SELECT value FROM json_each(${parameter}))"),
+        Dialect::Postgres => format!("= ANY(${parameter})"),
+    }
+}
+
+pub(super) async fn hasten(
+    db: &Db,
+    kind: &'static str,
+    key: &str,
+    pause: Duration,
+) -> Result<(), DbError> {
+    let due_ms = db.clock_ms().await? + milliseconds(pause);
+    let statement = Statement::new(
+        "UPDATE om_queue SET due_ms = $1 WHERE kind = $2 AND queue_key = $3 AND due_ms > $1 \
+         AND attempt = 0 AND dead_at_ms IS NULL",
+    )
+    .bind(due_ms)
+    .bind(kind)
+    .bind(key);
+    db.execute(statement).await?;
+    Ok(())
+}
+
 pub(super) async fn claim(
     db: &Db,
     kind: &'static str,
@@ -214,23 +250,19 @@ pub(super) async fn renew_all(
     term: Duration,
 ) -> Result<Vec<String>, DbError> {
     let until_ms = db.clock_ms().await? + milliseconds(term);
-    let one_of = |parameter: u32| match db.dialect() {
-        Dialect::Sqlite => format!("IN (SELECT value FROM json_each(${parameter}))"),
-        Dialect::Postgres => format!("= ANY(${parameter})"),
-    };
     let claim = |job: &Job| format!("{} {}", job.id, job.fence);
     let ids: Vec<String> = jobs.iter().map(|job| job.id.clone()).collect();
     let claims: Vec<String> = jobs.iter().map(claim).collect();
     let renew = Statement::new(format!(
         "UPDATE om_queue SET due_ms = $1 WHERE id {} AND id || ' ' || CAST(fence AS TEXT) {}",
-        one_of(2),
-        one_of(3)
+        one_of(db, 2),
+        one_of(db, 3)
     ));
     db.execute(renew.bind(until_ms).bind(ids.clone()).bind(claims))
         .await?;
     let select = Statement::new(format!(
         "SELECT id || ' ' || CAST(fence AS TEXT) FROM om_queue WHERE id {}",
-        one_of(1)
+        one_of(db, 1)
     ));
     let kept = db.query(select.bind(ids), |row| Ok(row.req_text(0)?.to_owned()));
     let kept: HashSet<String> = kept.await?.into_iter().collect();

@@ -12,8 +12,8 @@ use std::{
 use db::{
     BoxFuture, Db, DbError, Statement, Tx,
     queue::{
-        Backoff, Handled, Job, MIGRATION_SQL, NewJob, Queue, Slots, Worker, finish_in, hold_in, push,
-        push_again, push_claimed, put_off_in,
+        Backoff, Handled, Job, MIGRATION_SQL, NewJob, Queue, Slots, Worker, finish_in, hold_in,
+        push, push_again, push_claimed, put_off_in,
     },
     watched::{Failing, Watched},
 };
@@ -133,7 +133,11 @@ pub(crate) async fn a_job_is_claimed_held_and_put_off_in_transactions(bed: &Bed)
     bed.batch("UPDATE om_queue SET due_ms = 0").await;
     let third = claim_one(&queue).await.unwrap();
     assert_eq!(third.attempt, 1);
-    assert!(in_tx!(bed, third, |tx, job| put_off_in(tx, &job, Duration::ZERO)));
+    assert!(in_tx!(bed, third, |tx, job| put_off_in(
+        tx,
+        &job,
+        Duration::ZERO
+    )));
     assert!(!queue.finish(&third).await.unwrap(), "it was let go of");
     let fourth = claim_one(&queue).await.unwrap();
     assert_eq!(fourth.attempt, 1);
@@ -141,7 +145,10 @@ pub(crate) async fn a_job_is_claimed_held_and_put_off_in_transactions(bed: &Bed)
     // What is pushed again is another job under the same key.
     let newer = NewJob::new(KIND, "a", "two");
     in_tx!(bed, newer, |tx, new| push_again(tx, &new));
-    assert!(!queue.finish(&fourth).await.unwrap(), "that was the older one");
+    assert!(
+        !queue.finish(&fourth).await.unwrap(),
+        "that was the older one"
+    );
     let job = claim_one(&queue).await.unwrap();
     assert_eq!((&*job.payload, job.attempt), ("two", 1));
     assert!(queue.bury(&job, "no").await.unwrap());
@@ -149,6 +156,18 @@ pub(crate) async fn a_job_is_claimed_held_and_put_off_in_transactions(bed: &Bed)
     assert!(queue.dead_letters(KIND, 9).await.unwrap().is_empty());
     let job = claim_one(&queue).await.unwrap();
     assert!(queue.finish(&job).await.unwrap());
+
+    // What was done by whoever pushed it is struck; what failed there is due sooner.
+    let later = bed.db.clock_ms().await.unwrap() + 3_600_000;
+    for key in ["done", "failed", "waiting"] {
+        let job = NewJob::new(KIND, key, "").due_at(later);
+        queue.push(job).await.unwrap();
+    }
+    queue.strike(KIND, vec!["done".to_owned()]).await.unwrap();
+    queue.hasten(KIND, "failed", Duration::ZERO).await.unwrap();
+    assert_eq!(queue.backlog(KIND).await.unwrap().0, 2);
+    assert_eq!(claim_one(&queue).await.unwrap().key, "failed");
+    assert_eq!(claim_one(&queue).await, None);
 }
 
 pub(crate) async fn long_work_keeps_its_claim_and_ends_when_it_is_lost(bed: &Bed) {
@@ -323,11 +342,7 @@ pub(crate) async fn ten_workers_that_are_killed_do_each_job_once(bed: &Bed) {
         };
         async move {
             let stop = CancellationToken::new();
-            let work = worker.run(
-                &stop,
-                Watched::new("queue", Failing::default()),
-                handle,
-            );
+            let work = worker.run(&stop, Watched::new("queue", Failing::default()), handle);
             match killed {
                 // Dropped where it stands, with all that it has claimed.
                 true => drop(tokio::time::timeout(Duration::from_millis(40), work).await),

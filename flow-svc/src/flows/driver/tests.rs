@@ -123,9 +123,12 @@ impl Bed {
     async fn waiting(&self) -> (i64, i64) {
         let sql = "SELECT count(*), count(CASE WHEN due_ms <= $1 THEN 1 END) FROM om_queue";
         let now_ms = self.app.db.clock_ms().await.unwrap();
-        let counted = self.app.db.query_one(Statement::new(sql).bind(now_ms), |row| {
-            Ok((row.req_int(0)?, row.req_int(1)?))
-        });
+        let counted = self
+            .app
+            .db
+            .query_one(Statement::new(sql).bind(now_ms), |row| {
+                Ok((row.req_int(0)?, row.req_int(1)?))
+            });
         counted.await.unwrap()
     }
 }
@@ -381,7 +384,14 @@ async fn a_run_is_begun_again_after_its_pause_and_given_up_when_its_drivers_die(
 async fn a_cancelled_run_is_written_by_its_driver_no_more() {
     let bed = Bed::new().await;
     let id = bed.begin(flow(), json!({"n": [1]})).await;
-    let job = bed.app.driver.queue.claim(DRIVE, 1, TERM).await.unwrap().pop();
+    let job = bed
+        .app
+        .driver
+        .queue
+        .claim(DRIVE, 1, TERM)
+        .await
+        .unwrap()
+        .pop();
     let job = job.unwrap();
     let run = store::take_up(&bed.app.db, &job).await.unwrap().unwrap();
     assert!(store::cancel(&bed.app.db, &id, 7).await.unwrap());
