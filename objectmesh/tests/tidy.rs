@@ -248,6 +248,18 @@ fn migrations_are_numbered_and_named_by_what_they_do() {
 }
 
 #[test]
+fn the_table_of_the_queue_is_the_same_in_every_service() {
+    let tables = files(&["sql"]).into_iter();
+    let tables = tables.filter(|path| path.to_string_lossy().ends_with("_create_queue.sql"));
+    let tables: Vec<PathBuf> = tables.collect();
+    assert!(tables.len() >= 3, "{tables:?}");
+    let others = tables.iter();
+    let others = others.filter(|path| !read(path).contains(mesh::db::queue::MIGRATION_SQL));
+    let others: Vec<String> = others.map(|path| relative(path).to_string()).collect();
+    none(&others);
+}
+
+#[test]
 fn sql_text_reaches_the_driver_in_one_place() {
     let call = concat!("Assert", "SqlSafe(");
     let mut places = Vec::new();

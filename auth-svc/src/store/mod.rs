@@ -53,7 +53,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 5,
         name: "create_queue",
-        sql: mesh::db::queue::MIGRATION_SQL,
+        sql: include_str!("../../migrations/0005_create_queue.sql"),
     },
     Migration {
         version: 6,

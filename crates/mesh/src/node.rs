@@ -3,6 +3,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use proto::mesh::v1::{
     DescribeRequest, DescribeResponse,
     describe_service_server::{DescribeService, DescribeServiceServer},
@@ -21,6 +22,7 @@ use crate::{
     db::Db,
     guard::{Guard, Guarded},
     openapi::{self, Describe},
+    preface::PrefaceTimeout,
     ready::Readiness,
     tasks::Tasks,
     telemetry,
@@ -28,6 +30,9 @@ use crate::{
 
 /// Largest message a service takes.
 pub const MESSAGE_MAX: usize = 32 * 1024 * 1024;
+
+/// How long a client has to begin speaking HTTP/2; after that, keep-alive watches its connection.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A service, built.
 pub struct Node {
@@ -151,6 +156,7 @@ impl Node {
         };
         // `serve_with_incoming` loses TCP_NODELAY unless the stream sets it (45 ms a call).
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = incoming.map(|io| io.map(|io| PrefaceTimeout::new(io, PREFACE_TIMEOUT)));
         let mut server = Server::builder();
         if !age.is_zero() {
             server = server

@@ -34,7 +34,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 4,
         name: "create_queue",
-        sql: mesh::db::queue::MIGRATION_SQL,
+        sql: include_str!("../../migrations/0004_create_queue.sql"),
     },
     Migration {
         version: 5,

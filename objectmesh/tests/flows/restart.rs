@@ -306,7 +306,7 @@ async fn a_run_that_never_gets_on_is_given_up() {
     let path = mesh.begin("poison").await;
     mesh.cluster.node(Service::Flow, 0).kill();
     // As if ten processes had ended before it came to the end of a step.
-    let sql = "UPDATE flow.flow_run SET claims = 10 WHERE status = 'running' RETURNING id";
+    let sql = "UPDATE flow.om_queue SET attempt = 10 WHERE kind = 'flow_run' RETURNING queue_key";
     let hit = servers::sql(&mesh.database.url, sql);
     assert!(path.ends_with(hit.trim()), "{hit} is not {path}");
     mesh.cluster.node(Service::Flow, 0).start();

@@ -7,7 +7,8 @@ use crate::{Db, DbError, Dialect, Row, Statement, Tx};
 
 use super::{DeadLetter, Job, NewJob};
 
-/// The table, for the migrations of a service. `due_ms` of a claimed row is when its claim ends.
+/// The table, as the migrations of each service that has a queue create it. `due_ms` of a claimed row is when
+/// its claim ends.
 pub const MIGRATION_SQL: &str = "CREATE TABLE om_queue (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
