@@ -93,8 +93,11 @@ start_postgres() {
     until_it_answers PostgreSQL pg_answers
     return
   fi
+  # What it holds need not survive the machine, so nothing waits for the disk. Tests of durability have servers
+  # of their own.
   as_pg "$bin/pg_ctl" -D "$pg/data" -l "$pg/server.log" -W start -o \
-    "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='$pg' -c max_connections=300" >/dev/null
+    "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='$pg' -c max_connections=300 \
+     -c fsync=off -c full_page_writes=off" >/dev/null
   until_it_answers PostgreSQL pg_answers
 }
 

@@ -317,7 +317,8 @@ pub fn app() -> PathBuf {
 async fn one_process(size: Size, environment: &[(&str, &str)]) -> (Addresses, Running) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let shared = (size == Size::Postgres).then(servers::shared);
-    let database = shared.map(|shared| Database::empty(&shared.postgres));
+    // Migrating from nothing is what the tests of migrations do.
+    let database = shared.map(|shared| Database::with_app(&shared.postgres, &app()));
     // This process is a test, which is no worker for scripts.
     let workers = [
         ("OBJECTMESH__DATA__SCRIPTS__PROGRAM", process::PROGRAM),
