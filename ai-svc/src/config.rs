@@ -35,18 +35,18 @@ pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Vec
     added
 }
 
-/// The whole file.
+/// The sections that the process reads.
 #[derive(Debug, Clone, Deserialize)]
-pub struct File {
+pub struct Sections {
     /// The section of this service; sections of other services may stand beside it.
     pub ai: Config,
     /// Where the peers are.
-    pub peers: PeerUris,
+    pub peers: PeerUrls,
 }
 
 /// Section `peers`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct PeerUris {
+pub struct PeerUrls {
     /// auth-svc, for identity tokens.
     pub auth: String,
     /// data-svc, for records and metadata.
@@ -81,9 +81,6 @@ pub struct Config {
     pub models: BTreeMap<String, Model>,
     /// The database.
     pub db: DbConfig,
-    /// The mesh secret; from the section `mesh`, so not read here.
-    #[serde(skip)]
-    pub mesh_secret: Secret,
 }
 
 /// Which mutations that a model proposes wait for a person.
@@ -186,7 +183,7 @@ mod tests {
     fn load(variables: &[(&str, &str)]) -> Config {
         let variables = variables.iter();
         let variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let file: File = mesh::config::load(DEFAULTS, None, environment(variables)).unwrap();
+        let file: Sections = mesh::config::load(DEFAULTS, None, environment(variables)).unwrap();
         file.ai
     }
 

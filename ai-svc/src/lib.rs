@@ -27,9 +27,9 @@ use mesh::{
     db::{Db, DbConfig},
     delegation::Delegation,
     guard::Guard,
+    process::Runtime,
     resolver::{Door, Resolver},
     service_identity::ServiceIdentity,
-    tasks::Tasks,
 };
 use proto::ai::v1::{
     chat_service_server::ChatServiceServer, conversation_service_server::ConversationServiceServer,
@@ -43,7 +43,7 @@ use crate::{
     store::Store,
     tools::Services,
 };
-pub use config::{Config, DEFAULTS, File, PeerUris};
+pub use config::{Config, DEFAULTS, PeerUrls, Sections};
 
 /// Name of the service.
 pub const NAME: &str = "ai-svc";
@@ -63,14 +63,15 @@ pub struct Peers {
 /// # Errors
 /// Names every problem of the configuration; those of the database; when the descriptors cannot be
 /// read.
-pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Node> {
+pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
+    let tasks = runtime.tasks;
     let problems = config.problems();
     anyhow::ensure!(
         problems.is_empty(),
         "configuration of ai-svc: {}",
         problems.join("; ")
     );
-    let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
+    let own = ServiceIdentity::new(NAME, peers.auth.clone(), runtime.secret);
     let resolver = Resolver::new(Door::Service, peers.auth.clone(), None);
     resolver.follow(&tasks, own.clone());
     let metadata = Replica::follow(&tasks, peers.data.clone(), own.clone(), |snapshot, _| {
@@ -91,8 +92,8 @@ pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Resul
     let lifetime = u64::from(config.pending_action_lifetime_s);
     let app = Arc::new(App {
         store: Store { db: db.clone() },
-        providers: Providers::new(config)?,
-        catalogue: Catalogue::new(config),
+        providers: Providers::new(&config)?,
+        catalogue: Catalogue::new(&config),
         metadata,
         delegation,
         services: Services::new(peers.data, peers.flow),

@@ -1,30 +1,27 @@
 //! ai-svc as a process of its own.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use mesh::process::Process;
 
-use crate::{Config, DEFAULTS, File, Peers};
+use crate::{DEFAULTS, Peers, Sections};
 
 /// Serves until SIGTERM or Ctrl-C, then finishes the calls in flight.
 ///
 /// # Errors
 /// A bad configuration, a port that is taken.
 pub async fn run(
-    file: Option<&Path>,
+    file: Option<PathBuf>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> anyhow::Result<()> {
     let environment = crate::config::environment(environment);
-    let (process, file) = Process::load::<File>(DEFAULTS, file, environment)?;
+    let (process, sections) = Process::load::<Sections>(DEFAULTS, file.as_deref(), environment)?;
     let peers = Peers {
-        auth: process.link("auth", &file.peers.auth)?,
-        data: process.link("data", &file.peers.data)?,
-        flow: process.link("flow", &file.peers.flow)?,
+        auth: process.link("auth", &sections.peers.auth)?,
+        data: process.link("data", &sections.peers.data)?,
+        flow: process.link("flow", &sections.peers.flow)?,
     };
-    let config = Config {
-        mesh_secret: process.mesh.secret.clone(),
-        ..file.ai
-    };
-    let node = crate::build(&config, peers, process.tasks.clone()).await?;
-    process.serve(node, &config.listen).await
+    let listen = sections.ai.listen.clone();
+    let node = crate::build(sections.ai, peers, process.runtime.clone()).await?;
+    process.serve(node, &listen).await
 }

@@ -7,7 +7,36 @@ use time::Duration;
 use crate::domain::{input, session::Lifetimes, throttle::Throttle, token};
 
 /// The defaults, as TOML with the one section `auth`.
-pub const CONFIG_DEFAULTS: &str = include_str!("../config.default.toml");
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// The sections that the process reads.
+#[derive(Debug, Deserialize)]
+pub struct Sections {
+    /// The section of this service; sections of other services may stand beside it.
+    pub auth: Config,
+    /// Where the peers are.
+    pub peers: PeerUrls,
+    /// What browsers see.
+    #[serde(default)]
+    pub gateway: GatewaySection,
+}
+
+/// Section `peers`.
+#[derive(Debug, Deserialize)]
+pub struct PeerUrls {
+    /// data-svc.
+    pub data: String,
+    /// auth-svc itself, for foreign credentials at its own gRPC port; empty: it asks itself.
+    #[serde(default)]
+    pub auth: String,
+}
+
+/// Section `gateway`, as far as auth-svc looks at it.
+#[derive(Debug, Default, Deserialize)]
+pub struct GatewaySection {
+    /// The public URL; fills `auth.public_url` where that is unset.
+    pub public_url: Option<String>,
+}
 
 /// Least length of a secret, in characters.
 const SECRET_LEN_MIN: usize = 32;
@@ -24,8 +53,6 @@ pub struct Config {
     pub migrate: bool,
     /// Signs cookies and derives signing keys; comma list, the first signs.
     pub secret: Secret,
-    /// Proves that a service belongs to the mesh; empty = no service gets a token by it.
-    pub mesh_secret: Secret,
     /// Where browsers reach the gateway.
     #[serde(default)]
     pub public_url: Option<String>,
@@ -123,10 +150,6 @@ impl Config {
             secrets.all(long),
             "auth.secret: each secret must have at least 32 characters",
         );
-        check(
-            self.mesh_secret.is_empty() || long(self.mesh_secret.reveal()),
-            "mesh.secret must have at least 32 characters",
-        );
         if let Some(url) = &self.public_url {
             check(
                 input::origin(url).is_some(),
@@ -219,17 +242,11 @@ fn seconds(number: u32) -> Duration {
 mod tests {
     use super::*;
 
-    #[derive(Deserialize)]
-    struct Process {
-        auth: Config,
-    }
-
     fn config(environment: &[(&str, &str)]) -> anyhow::Result<Config> {
         let environment = environment
             .iter()
             .map(|(name, value)| (format!("OBJECTMESH__AUTH__{name}"), (*value).to_owned()));
-        mesh::config::load::<Process>(CONFIG_DEFAULTS, None, environment)
-            .map(|process| process.auth)
+        mesh::config::load::<Sections>(DEFAULTS, None, environment).map(|sections| sections.auth)
     }
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -245,13 +262,12 @@ mod tests {
     fn all_problems_are_told_at_once() {
         let environment = [
             ("SECRET", &*format!("{SECRET},short")),
-            ("MESH_SECRET", "short"),
             ("PUBLIC_URL", "ftp://x"),
             ("EMAIL_AND_PASSWORD__MIN_PASSWORD_LENGTH", "7"),
             ("SESSION__ABSOLUTE_S", "1"),
             ("THROTTLE__MISSES", "0"),
         ];
-        assert_eq!(config(&environment).unwrap().problems().len(), 6);
+        assert_eq!(config(&environment).unwrap().problems().len(), 5);
         assert_eq!(config(&[]).unwrap().problems().len(), 1);
     }
 

@@ -19,9 +19,8 @@ use mesh::{
     Link, Node,
     db::Db,
     guard::Guard,
+    process::Runtime,
     resolver::{Door, Resolver},
-    session::SessionStore,
-    tasks::Tasks,
 };
 use proto::auth::v1::{
     api_key_service_server::ApiKeyServiceServer, auth_service_server::AuthServiceServer,
@@ -32,8 +31,8 @@ use proto::auth::v1::{
 use tonic::service::Routes;
 
 pub use config::{
-    CONFIG_DEFAULTS, Config, EmailAndPassword, HashingConfig, SessionConfig, SigningConfig,
-    ThrottleConfig,
+    Config, DEFAULTS, EmailAndPassword, HashingConfig, PeerUrls, Sections, SessionConfig,
+    SigningConfig, ThrottleConfig,
 };
 pub use store::MIGRATIONS;
 
@@ -52,12 +51,7 @@ pub struct Peers {
 ///
 /// # Errors
 /// Names every problem of the configuration; when the database cannot be opened or migrated.
-pub async fn build(
-    mut config: Config,
-    peers: Peers,
-    sessions: SessionStore,
-    tasks: Tasks,
-) -> anyhow::Result<Node> {
+pub async fn build(mut config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
     let problems = config.problems();
     anyhow::ensure!(
         problems.is_empty(),
@@ -71,7 +65,8 @@ pub async fn build(
     if config.migrate {
         db.migrate(MIGRATIONS).await.context("migrating auth-svc")?;
     }
-    let app = app::App::new(&config, db.clone(), peers.data, sessions, tasks.clone()).await?;
+    let tasks = runtime.tasks.clone();
+    let app = app::App::new(&config, db.clone(), peers.data, runtime).await?;
     let routes = Routes::default()
         .add_service(AuthServiceServer::new(grpc::Auth(app.clone())))
         .add_service(UserAdminServiceServer::new(grpc::UserAdmin(app.clone())))

@@ -1,15 +1,6 @@
 //! auth-svc alone: `auth-svc [CONFIG_FILE]`.
 
-use std::path::PathBuf;
-
-use mesh::telemetry::{self, LogFormat, Settings};
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let file = std::env::args_os().nth(1).map(PathBuf::from);
-    let settings = Settings::load(file.as_deref(), std::env::vars())?;
-    telemetry::start(auth_svc::NAME, LogFormat::Json, "info", &settings)?;
-    let ended = auth_svc::process::run(file.as_deref(), std::env::vars()).await;
-    telemetry::shut_down().await;
-    ended
+    mesh::process::stand_alone(auth_svc::NAME, auth_svc::process::run).await
 }

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use mesh::{config::Secret, db::DbConfig};
+use mesh::db::DbConfig;
 use serde::Deserialize;
 
 /// The defaults.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// The whole file.
+/// The sections that the process reads.
 #[derive(Debug, Clone, Deserialize)]
-pub struct File {
+pub struct Sections {
     /// The section of this service; sections of other services may stand beside it.
     pub data: Config,
     /// Where the peers are.
-    pub peers: PeerUris,
+    pub peers: PeerUrls,
 }
 
 /// Section `peers`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct PeerUris {
+pub struct PeerUrls {
     /// auth-svc.
     pub auth: String,
 }
@@ -41,9 +41,6 @@ pub struct Config {
     pub db: DbSection,
     /// The sandbox for scripts.
     pub scripts: ScriptSection,
-    /// The mesh secret; from the section `mesh`, so not read here.
-    #[serde(skip)]
-    pub mesh_secret: Secret,
 }
 
 /// Section `data.scripts`.

@@ -20,6 +20,7 @@ use mesh::{
     Link, Node,
     db::{Db, Migration},
     guard::Guard,
+    process::Runtime,
     resolver::{Door, Resolver},
     service_identity::ServiceIdentity,
     tasks::Tasks,
@@ -32,7 +33,7 @@ use proto::data::v1::{
 use script::LazyPool;
 use tonic::service::Routes;
 
-pub use config::Config;
+pub use config::{Config, DEFAULTS, PeerUrls, Sections};
 
 use crate::{changes::Changes, kernel::Kernel, metadata::catalog::Catalog};
 
@@ -138,12 +139,13 @@ impl Rooms {
 ///
 /// # Errors
 /// Those of the database, and of installed metadata that cannot be read.
-pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Service> {
+pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Service> {
+    let tasks = runtime.tasks;
     let db = Db::open(&config.db.to_db_config()).await?;
     let scripts = &config.scripts;
     let scripts = LazyPool::new(&scripts.program, scripts.workers);
     let rooms = Rooms::open(db, scripts).await?;
-    let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
+    let own = ServiceIdentity::new(NAME, peers.auth.clone(), runtime.secret);
     let resolver = Resolver::new(Door::Service, peers.auth, None);
     resolver.follow(&tasks, own);
     let metadata = Some(rooms.catalog.served());

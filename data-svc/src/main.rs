@@ -1,8 +1,6 @@
 //! data-svc alone: `data-svc [CONFIG_FILE]`.
 
-use std::{path::PathBuf, process::ExitCode};
-
-use mesh::telemetry::{self, LogFormat, Settings};
+use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
     // First of all: the workers of scripts are this program again.
@@ -14,10 +12,5 @@ fn main() -> anyhow::Result<ExitCode> {
 
 #[tokio::main]
 async fn serve() -> anyhow::Result<()> {
-    let file = std::env::args_os().nth(1).map(PathBuf::from);
-    let settings = Settings::load(file.as_deref(), std::env::vars())?;
-    telemetry::start(data_svc::NAME, LogFormat::Json, "info", &settings)?;
-    let ended = data_svc::process::run(file.as_deref(), std::env::vars()).await;
-    telemetry::shut_down().await;
-    ended
+    mesh::process::stand_alone(data_svc::NAME, data_svc::process::run).await
 }

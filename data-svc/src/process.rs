@@ -1,29 +1,26 @@
 //! data-svc as a process of its own.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use mesh::process::Process;
 
-use crate::{Peers, config};
+use crate::{DEFAULTS, Peers, Sections};
 
 /// Serves until SIGTERM or Ctrl-C, then finishes the calls in flight.
 ///
 /// # Errors
 /// A bad configuration, a database that does not open, a port that is taken.
 pub async fn run(
-    file: Option<&Path>,
+    file: Option<PathBuf>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> anyhow::Result<()> {
-    let (process, config) = Process::load::<config::File>(config::DEFAULTS, file, environment)?;
+    let (process, sections) = Process::load::<Sections>(DEFAULTS, file.as_deref(), environment)?;
     let peers = Peers {
-        auth: process.link("auth", &config.peers.auth)?,
+        auth: process.link("auth", &sections.peers.auth)?,
     };
-    let config = config::Config {
-        mesh_secret: process.mesh.secret.clone(),
-        ..config.data
-    };
-    let service = crate::build(&config, peers, process.tasks.clone()).await?;
-    let served = process.serve(service.node, &config.listen).await;
+    let listen = sections.data.listen.clone();
+    let service = crate::build(sections.data, peers, process.runtime.clone()).await?;
+    let served = process.serve(service.node, &listen).await;
     service.rooms.db.close().await;
     served
 }

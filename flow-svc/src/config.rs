@@ -1,23 +1,23 @@
 //! Configuration of flow-svc; `config.default.toml` holds the defaults and documents them.
 
-use mesh::{config::Secret, db::DbConfig};
+use mesh::db::DbConfig;
 use serde::Deserialize;
 
 /// The defaults.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// The whole file.
+/// The sections that the process reads.
 #[derive(Debug, Clone, Deserialize)]
-pub struct File {
+pub struct Sections {
     /// The section of this service; sections of other services may stand beside it.
     pub flow: Config,
     /// Where the peers are.
-    pub peers: PeerUris,
+    pub peers: PeerUrls,
 }
 
 /// Section `peers`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct PeerUris {
+pub struct PeerUrls {
     /// auth-svc, for identity tokens.
     pub auth: String,
     /// data-svc, for records and metadata.
@@ -36,9 +36,6 @@ pub struct Config {
     pub db: DbConfig,
     /// The sandbox for scripts.
     pub scripts: ScriptSection,
-    /// The mesh secret; from the section `mesh`, so not read here.
-    #[serde(skip)]
-    pub mesh_secret: Secret,
 }
 
 /// Section `flow.scripts`.

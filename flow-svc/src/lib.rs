@@ -23,10 +23,10 @@ use mesh::{
     delegation::Delegation,
     guard::Guard,
     node::MESSAGE_MAX,
+    process::Runtime,
     resolver::{Door, Resolver},
     route::Table,
     service_identity::ServiceIdentity,
-    tasks::Tasks,
 };
 use proto::flow::v1::{
     action_service_server::ActionServiceServer, flow_service_server::FlowServiceServer,
@@ -36,7 +36,7 @@ use tonic::service::Routes;
 
 use crate::{app::App, catalog::Catalog};
 
-pub use config::{Config, DEFAULTS, File, PeerUris};
+pub use config::{Config, DEFAULTS, PeerUrls, Sections};
 
 /// Name of the service.
 pub const NAME: &str = "flow-svc";
@@ -53,8 +53,9 @@ pub struct Peers {
 ///
 /// # Errors
 /// Those of the database; when the descriptors cannot be read.
-pub async fn build(config: &Config, peers: Peers, tasks: Tasks) -> anyhow::Result<Node> {
-    let own = ServiceIdentity::new(NAME, peers.auth.clone(), config.mesh_secret.clone());
+pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
+    let tasks = runtime.tasks;
+    let own = ServiceIdentity::new(NAME, peers.auth.clone(), runtime.secret);
     let resolver = Resolver::new(Door::Service, peers.auth.clone(), None);
     resolver.follow(&tasks, own.clone());
     let db = Db::open(&DbConfig {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
-use mesh::{config::Secret, connection::Deadlines};
+use mesh::connection::Deadlines;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
@@ -51,22 +51,17 @@ pub struct Config {
     pub write_timeout_ms: u64,
     /// How long running requests may take to end after a shutdown was asked for, in milliseconds.
     pub drain_ms: u64,
-    /// The mesh secret; from the section `mesh`, so not read here.
-    #[serde(skip)]
-    pub mesh_secret: Secret,
 }
 
-/// Everything the gateway reads when it is a process of its own.
+/// The sections that the process reads.
 #[derive(Debug, Deserialize)]
-pub struct Process {
+pub struct Sections {
     /// The gateway.
     pub gateway: Config,
     /// How often who may ask.
     pub rate_limit: RateLimit,
     /// Where its peers are.
     pub peers: PeerUrls,
-    /// The session store.
-    pub redis: Redis,
 }
 
 /// Where the services are reached.
@@ -81,14 +76,6 @@ pub struct PeerUrls {
     pub flow: String,
     /// ai-svc.
     pub ai: String,
-}
-
-/// The session store.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Redis {
-    /// Its URL, which may hold a password; empty = in this process.
-    pub url: Secret,
 }
 
 impl Default for Config {
@@ -209,8 +196,8 @@ mod tests {
         let environment = environment
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let process: Process = mesh::config::load(DEFAULTS, None, environment)?;
-        Ok(process.gateway)
+        let sections: Sections = mesh::config::load(DEFAULTS, None, environment)?;
+        Ok(sections.gateway)
     }
 
     #[test]

@@ -36,23 +36,25 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use mesh::{
     Link,
+    process::Runtime,
     ready::Readiness,
     resolver::{Door, Resolver},
     revision::Seen,
     route::Table,
     service_identity::ServiceIdentity,
-    session::SessionStore,
-    tasks::Tasks,
     telemetry,
 };
 
-pub use config::{Config, DEFAULTS, PeerUrls, Process, Redis};
+pub use config::{Config, DEFAULTS, PeerUrls, Sections};
 pub use limits::{Limits, RateLimit};
 
 use crate::{
     concurrency::ConcurrencyLimit, discovery::Discovery, openapi::Documents, probes::Probes,
     state::AppState, upstream::Upstream,
 };
+
+/// Name of the service.
+pub const NAME: &str = "gateway";
 
 /// The services behind the gateway.
 #[derive(Clone)]
@@ -94,10 +96,14 @@ pub struct Gateway {
 pub fn build(
     config: Config,
     peers: Peers,
-    sessions: SessionStore,
     limits: Limits,
-    tasks: Tasks,
+    runtime: Runtime,
 ) -> anyhow::Result<Gateway> {
+    let Runtime {
+        secret,
+        sessions,
+        tasks,
+    } = runtime;
     let (origins, proxies) = config.check()?;
     let table = Table::from_descriptors().context("the route table")?;
     let upstreams = peers
@@ -117,7 +123,7 @@ pub fn build(
         .collect::<anyhow::Result<_>>()?;
     let discovery = Discovery::new(&table, &config.environment, config.public_discovery);
     let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
-    let own = ServiceIdentity::new("gateway", peers.auth.clone(), config.mesh_secret.clone());
+    let own = ServiceIdentity::new(NAME, peers.auth.clone(), secret);
     resolver.follow(&tasks, own);
     let concurrency = ConcurrencyLimit::new(
         config.max_in_flight,

@@ -14,6 +14,7 @@ use mesh::{
     Link,
     config::{MeshSection, Secret},
     db::DbConfig,
+    process::Runtime,
     session::SessionStore,
     tasks::Tasks,
 };
@@ -74,74 +75,72 @@ impl Mesh {
             None => SessionStore::embedded(),
         };
         let tasks = Tasks::default();
+        let runtime = Runtime {
+            secret: mesh_secret(options)?,
+            sessions,
+            tasks: tasks.clone(),
+        };
         let (auth_link, data_link) = (Link::unbound(), Link::unbound());
 
-        let mesh_secret = mesh_secret(options)?;
-        let mut config = data_config(options)?;
-        config.mesh_secret = mesh_secret.clone();
+        let config = data_config(options)?;
         let peers = data_svc::Peers {
             auth: auth_link.clone(),
         };
-        let data = data_svc::build(&config, peers, tasks.clone())
+        let data = data_svc::build(config, peers, runtime.clone())
             .await
             .context("data-svc")?;
         data_link.bind(data.node.local());
 
-        let mut config = auth_config(options)?;
-        config.mesh_secret = mesh_secret.clone();
+        let config = auth_config(options)?;
         let peers = auth_svc::Peers {
             auth: auth_link.clone(),
             data: data_link.clone(),
         };
-        let auth = auth_svc::build(config, peers, sessions.clone(), tasks.clone())
+        let auth = auth_svc::build(config, peers, runtime.clone())
             .await
             .context("auth-svc")?;
         auth_link.bind(auth.local());
 
         let flow_link = Link::unbound();
-        let mut config = section::<flow_svc::File>(options, flow_svc::DEFAULTS)?.flow;
+        let mut config = section::<flow_svc::Sections>(options, flow_svc::DEFAULTS)?.flow;
         config.db = own_database(options, "flow", config.db);
         config.reflection = true;
-        config.mesh_secret = mesh_secret.clone();
         let peers = flow_svc::Peers {
             auth: auth_link.clone(),
             data: data_link.clone(),
         };
-        let flow = flow_svc::build(&config, peers, tasks.clone())
+        let flow = flow_svc::build(config, peers, runtime.clone())
             .await
             .context("flow-svc")?;
         flow_link.bind(flow.local());
         let environment = ai_svc::config::environment(options.environment.iter().cloned());
-        let file: ai_svc::File = mesh::config::load(ai_svc::DEFAULTS, None, environment)?;
+        let file: ai_svc::Sections = mesh::config::load(ai_svc::DEFAULTS, None, environment)?;
         let mut config = file.ai;
         config.db = own_database(options, "ai", config.db);
         config.reflection = true;
-        config.mesh_secret = mesh_secret.clone();
         let peers = ai_svc::Peers {
             auth: auth_link.clone(),
             data: data_link.clone(),
             flow: flow_link.clone(),
         };
-        let ai = ai_svc::build(&config, peers, tasks.clone())
+        let ai = ai_svc::build(config, peers, runtime.clone())
             .await
             .context("ai-svc")?;
         let ai_link = Link::unbound();
         ai_link.bind(ai.local());
 
-        let (mut config, rate_limit) = gateway_config(options)?;
+        let (config, rate_limit) = gateway_config(options)?;
         let limits = match &options.redis_url {
             Some(url) => gateway::Limits::shared(&rate_limit, url)?,
             None => gateway::Limits::in_memory(&rate_limit)?,
         };
-        config.mesh_secret = mesh_secret;
         let peers = gateway::Peers {
             auth: auth_link.clone(),
             data: data_link.clone(),
             flow: flow_link,
             ai: ai_link,
         };
-        let gateway =
-            gateway::build(config, peers, sessions, limits, tasks.clone()).context("gateway")?;
+        let gateway = gateway::build(config, peers, limits, runtime).context("gateway")?;
 
         let rest = bind(options.listen).await?;
         let next = |offset: u16| match options.listen.port() {
@@ -243,9 +242,8 @@ fn database(options: &Options, service: &str) -> (String, String) {
 /// Names what is wrong in the environment.
 pub fn data_config(options: &Options) -> anyhow::Result<data_svc::Config> {
     let environment = options.environment.iter().cloned();
-    let file: data_svc::config::File =
-        mesh::config::load(data_svc::config::DEFAULTS, None, environment)?;
-    let mut config = file.data;
+    let sections: data_svc::Sections = mesh::config::load(data_svc::DEFAULTS, None, environment)?;
+    let mut config = sections.data;
     (config.db.url, config.db.schema) = database(options, "data");
     config.reflection = true;
     Ok(config)
@@ -268,8 +266,8 @@ fn section<T: serde::de::DeserializeOwned>(options: &Options, defaults: &str) ->
 
 fn auth_config(options: &Options) -> anyhow::Result<auth_svc::Config> {
     let environment = options.environment.iter().cloned();
-    let file: AuthFile = mesh::config::load(auth_svc::CONFIG_DEFAULTS, None, environment)?;
-    let mut config = file.auth;
+    let sections: auth_svc::Sections = mesh::config::load(auth_svc::DEFAULTS, None, environment)?;
+    let mut config = sections.auth;
     config.db = own_database(options, "auth", config.db);
     config.reflection = true;
     if config.secret.is_empty() {
@@ -278,14 +276,9 @@ fn auth_config(options: &Options) -> anyhow::Result<auth_svc::Config> {
     Ok(config)
 }
 
-#[derive(serde::Deserialize)]
-struct AuthFile {
-    auth: auth_svc::Config,
-}
-
 fn gateway_config(options: &Options) -> anyhow::Result<(gateway::Config, gateway::RateLimit)> {
     let environment = options.environment.iter().cloned();
-    let file: GatewayFile = mesh::config::load(gateway::DEFAULTS, None, environment)?;
+    let file: gateway::Sections = mesh::config::load(gateway::DEFAULTS, None, environment)?;
     let mut config = file.gateway;
     config.listen = options.listen;
     config.dev_origins = true;
@@ -297,12 +290,6 @@ fn gateway_config(options: &Options) -> anyhow::Result<(gateway::Config, gateway
         ..file.rate_limit
     };
     Ok((config, rate_limit))
-}
-
-#[derive(serde::Deserialize)]
-struct GatewayFile {
-    gateway: gateway::Config,
-    rate_limit: gateway::RateLimit,
 }
 
 /// The mesh secret: that of the environment, else one of this data folder.

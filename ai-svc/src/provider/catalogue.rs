@@ -206,12 +206,12 @@ fn unknown(field: &str, message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DEFAULTS, File, environment};
+    use crate::config::{DEFAULTS, Sections, environment};
 
     fn catalogue(variables: &[(&str, &str)]) -> Vec<String> {
         let variables = variables.iter();
         let variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let file: File = mesh::config::load(DEFAULTS, None, environment(variables)).unwrap();
+        let file: Sections = mesh::config::load(DEFAULTS, None, environment(variables)).unwrap();
         let catalogue = Catalogue::new(&file.ai);
         let shown = catalogue.entries.iter();
         shown

@@ -1,11 +1,12 @@
 //! The world of one test: a database of its own, ai-svc over it, and fakes of its peers on sockets of
 //! this machine. The model is the echo, which calls the tools that it is told to.
 
-use ai_svc::{Config, DEFAULTS, File, Peers};
+use ai_svc::{Config, DEFAULTS, Peers, Sections};
 use mesh::{
     Link, Node,
     config::Secret,
     db::{Db, Row, Statement},
+    process::Runtime,
     tasks::Tasks,
 };
 use proto::{
@@ -56,11 +57,9 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("ai.db").display());
         let settings = [("OBJECTMESH__AI__DB__URL".to_owned(), url)];
-        let file: File = mesh::config::load(DEFAULTS, None, settings).unwrap();
-        let config = Config {
-            mesh_secret: Secret::new("a mesh secret that is long enough for tests"),
-            ..file.ai
-        };
+        let sections: Sections = mesh::config::load(DEFAULTS, None, settings).unwrap();
+        let config = sections.ai;
+        let secret = Secret::new("a mesh secret that is long enough for tests");
         let (auth, flow) = (FakeAuth::default(), FakeFlow::default());
         let identities = IdentityServiceServer::new(auth.clone());
         let actions = ActionServiceServer::new(flow.clone());
@@ -75,7 +74,7 @@ impl World {
             .await,
             flow: serve(Server::builder().add_service(actions)).await,
         };
-        let node = ai_svc::build(&config, peers, Tasks::default()).await;
+        let node = ai_svc::build(config.clone(), peers, Runtime::alone(secret)).await;
         let node = node.unwrap();
         let ai = Link::unbound();
         ai.bind(node.local());

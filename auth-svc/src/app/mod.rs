@@ -24,6 +24,7 @@ use mesh::{
     audit::{Actor, Entry},
     config::Secret,
     db::Db,
+    process::Runtime,
     service_identity::{ServiceIdentity, ServiceToken},
     session::SessionStore,
     tasks::Tasks,
@@ -100,8 +101,7 @@ impl App {
         config: &Config,
         db: Db,
         data: Link,
-        sessions: SessionStore,
-        tasks: Tasks,
+        runtime: Runtime,
     ) -> anyhow::Result<Arc<Self>> {
         let store = Store::new(db);
         let secrets = Secrets::of(config.secret.reveal());
@@ -116,9 +116,9 @@ impl App {
             keyring,
             own,
             feed: feed::Feed::new(),
-            sessions,
+            sessions: runtime.sessions,
             secrets,
-            mesh_secret: config.mesh_secret.clone(),
+            mesh_secret: runtime.secret,
             lifetimes: config.lifetimes(),
             throttle: config.throttle(),
             cookie: Cookie {
@@ -126,7 +126,7 @@ impl App {
             },
             callback_origins: config.callback_origins(),
             email_and_password: config.email_and_password.clone(),
-            tasks,
+            tasks: runtime.tasks,
             attempts: moka::sync::Cache::builder()
                 .max_capacity(100_000)
                 .time_to_idle(Duration::from_secs(60))
@@ -253,20 +253,14 @@ mod tests {
         error::Reason,
         identity::{Identity, Kind, Purpose},
     };
-    use serde::Deserialize;
     use tempfile::TempDir;
 
     use super::*;
     use crate::{
-        CONFIG_DEFAULTS, MIGRATIONS,
+        DEFAULTS, MIGRATIONS, Sections,
         domain::{identity::service_identity, key::KeyId},
         store::Which,
     };
-
-    #[derive(Deserialize)]
-    struct Process {
-        auth: Config,
-    }
 
     /// An application whose data-svc is not there.
     async fn app() -> (Arc<App>, TempDir) {
@@ -279,7 +273,7 @@ mod tests {
             ),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
-        let config = mesh::config::load::<Process>(CONFIG_DEFAULTS, None, variables)
+        let config = mesh::config::load::<Sections>(DEFAULTS, None, variables)
             .unwrap()
             .auth;
         let db = Db::open(&config.db).await.unwrap();
@@ -288,8 +282,7 @@ mod tests {
             &config,
             db,
             Link::unbound(),
-            SessionStore::embedded(),
-            Tasks::default(),
+            Runtime::alone(Secret::default()),
         );
         (app.await.unwrap(), dir)
     }

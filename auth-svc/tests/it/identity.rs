@@ -277,9 +277,7 @@ async fn services_get_tokens_by_a_fresh_proof_only(world: World) {
 }
 
 async fn without_a_mesh_secret_no_service_gets_a_token(mut world: World) {
-    world
-        .restart_with(|config| config.mesh_secret = secret(""))
-        .await;
+    world.restart_with_secret("").await;
     for key in ["", MESH_SECRET] {
         let request = proof(key, "data-svc", "seed", clock::unix_ms());
         assert_eq!(
@@ -394,16 +392,15 @@ async fn a_node_with_a_wrong_configuration_does_not_start_and_tells_every_proble
     let world = World::sqlite().await;
     let mut config = world.config.clone();
     config.secret = secret("short");
-    config.mesh_secret = secret("short");
     config.session.expires_in_s = 0;
     let peers = auth_svc::Peers {
         auth: mesh::Link::unbound(),
         data: mesh::Link::unbound(),
     };
-    let sessions = mesh::session::SessionStore::embedded();
-    let built = auth_svc::build(config, peers, sessions, mesh::tasks::Tasks::default()).await;
+    let runtime = mesh::process::Runtime::alone(secret(MESH_SECRET));
+    let built = auth_svc::build(config, peers, runtime).await;
     let problems = built.err().unwrap().to_string();
-    for named in ["auth.secret", "mesh.secret", "expires_in_s"] {
+    for named in ["auth.secret", "expires_in_s"] {
         assert!(problems.contains(named), "{problems}");
     }
     assert!(!problems.contains("short"), "{problems}");

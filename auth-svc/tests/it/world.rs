@@ -1,20 +1,19 @@
 //! The world of one test: a database of its own, auth-svc over it, a fake data-svc.
 
-use auth_svc::{CONFIG_DEFAULTS, Config, Peers};
+use auth_svc::{Config, DEFAULTS, Peers, Sections};
 use mesh::{
     Error, Link, Node,
     config::Secret,
     db::{Db, Row, Statement, Value},
     identity::{Identity, Verifier},
+    process::Runtime,
     session::{SessionStore, State},
-    tasks::Tasks,
 };
 use proto::auth::v1::{
     self as pb, auth_service_client::AuthServiceClient, exchange_credential_request::Credential,
     identity_service_client::IdentityServiceClient,
     user_admin_service_client::UserAdminServiceClient,
 };
-use serde::Deserialize;
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
@@ -49,11 +48,6 @@ pub(crate) struct Someone {
     pub cookie: String,
 }
 
-#[derive(Deserialize)]
-struct Process {
-    auth: Config,
-}
-
 impl World {
     pub(crate) async fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -71,7 +65,6 @@ impl World {
     async fn over(dir: TempDir, url: &str, schema: Option<&str>) -> Self {
         let variables = [
             ("SECRET", SECRET),
-            ("MESH_SECRET", MESH_SECRET),
             ("HASHING__QUEUE_MAX", "1000"),
             ("DB__URL", url),
         ];
@@ -81,11 +74,11 @@ impl World {
         if let Some(schema) = schema {
             variables.push(("OBJECTMESH__AUTH__DB__SCHEMA".to_owned(), schema.to_owned()));
         }
-        let config = mesh::config::load::<Process>(CONFIG_DEFAULTS, None, variables)
+        let config = mesh::config::load::<Sections>(DEFAULTS, None, variables)
             .unwrap()
             .auth;
         let data = FakeData::default();
-        let replica = Replica::start(config.clone(), &data).await;
+        let replica = Replica::start(config.clone(), &data, MESH_SECRET).await;
         let schema = match schema {
             Some(_) => Some(Db::open(&config.db).await.unwrap()),
             None => None,
@@ -107,12 +100,17 @@ impl World {
     /// The same, with other settings.
     pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
         change(&mut self.config);
-        self.replica = Replica::start(self.config.clone(), &self.data).await;
+        self.replica = Replica::start(self.config.clone(), &self.data, MESH_SECRET).await;
+    }
+
+    /// The same, with another mesh secret.
+    pub(crate) async fn restart_with_secret(&mut self, mesh_secret: &str) {
+        self.replica = Replica::start(self.config.clone(), &self.data, mesh_secret).await;
     }
 
     /// Another auth-svc over the same database.
     pub(crate) async fn second_replica(&self) -> Replica {
-        Replica::start(self.config.clone(), &self.data).await
+        Replica::start(self.config.clone(), &self.data, MESH_SECRET).await
     }
 
     /// The database, past auth-svc.
@@ -255,16 +253,15 @@ impl World {
 }
 
 impl Replica {
-    async fn start(config: Config, data: &FakeData) -> Self {
+    async fn start(config: Config, data: &FakeData, mesh_secret: &str) -> Self {
         let (auth, data_link) = (Link::unbound(), Link::unbound());
-        let sessions = SessionStore::embedded();
+        let runtime = Runtime::alone(Secret::new(mesh_secret));
+        let sessions = runtime.sessions.clone();
         let peers = Peers {
             auth: auth.clone(),
             data: data_link.clone(),
         };
-        let node = auth_svc::build(config, peers, sessions.clone(), Tasks::default())
-            .await
-            .unwrap();
+        let node = auth_svc::build(config, peers, runtime).await.unwrap();
         auth.bind(node.local());
         let data = data.node(auth.clone()).await;
         data_link.bind(data.local());

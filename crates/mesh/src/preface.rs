@@ -122,7 +122,8 @@ mod tests {
             TcpIncoming::from(listener).map(|io| io.map(|io| PrefaceTimeout::new(io, DEADLINE)));
         let (_reporter, health) = tonic_health::server::health_reporter();
         let server = Server::builder().add_service(health);
-        let server = tokio::spawn(server.serve_with_incoming(incoming));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(server.serve_with_incoming(incoming));
         let client = Channel::from_shared(format!("http://{address}")).unwrap();
         let mut client = HealthClient::new(client.connect().await.unwrap());
         client.check(HealthCheckRequest::default()).await.unwrap();
@@ -137,6 +138,5 @@ mod tests {
         }
         // Far beyond the deadline by now, on the same connection.
         client.check(HealthCheckRequest::default()).await.unwrap();
-        server.abort();
     }
 }

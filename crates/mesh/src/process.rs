@@ -3,7 +3,11 @@
 //!
 //! Invariant: nothing is bound before all settings were found good.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -18,11 +22,12 @@ use crate::{
     config::{self, Secret},
     link::Reach,
     ready::Readiness,
+    session::SessionStore,
     tasks::Tasks,
-    telemetry,
+    telemetry::{self, LogFormat, Settings},
 };
 
-/// The defaults of the sections `mesh` and `admin`.
+/// The defaults of the sections `mesh`, `redis` and `admin`.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
 /// Least length of the mesh secret, in characters.
@@ -32,6 +37,7 @@ const SECRET_LEN_MIN: usize = 32;
 #[derive(Clone, Debug, Deserialize)]
 struct Sections {
     mesh: Mesh,
+    redis: Redis,
     admin: Admin,
 }
 
@@ -57,6 +63,14 @@ pub struct Mesh {
     pub grace_ms: u64,
     /// Calls that a service serves at once; more are refused.
     pub max_in_flight: usize,
+}
+
+/// Section `redis`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redis {
+    /// `redis://…`, which may hold a password; empty = none.
+    url: Secret,
 }
 
 /// Section `admin`.
@@ -106,14 +120,57 @@ impl Mesh {
     }
 }
 
+/// What a service gets of the process that runs it, alone or with others. Clones are the same.
+#[derive(Clone)]
+pub struct Runtime {
+    /// By which it proves at auth-svc that it belongs to the mesh; empty = it does not.
+    pub secret: Secret,
+    /// What gateways and auth-svc share about sessions.
+    pub sessions: SessionStore,
+    /// What runs beside the calls.
+    pub tasks: Tasks,
+}
+
+impl Runtime {
+    /// Without anything that processes share: for one process, and for tests.
+    #[must_use]
+    pub fn alone(secret: Secret) -> Self {
+        Self {
+            secret,
+            sessions: SessionStore::embedded(),
+            tasks: Tasks::default(),
+        }
+    }
+}
+
 /// A process that is about to serve.
 pub struct Process {
-    /// What it has in common with the others.
-    pub mesh: Mesh,
+    mesh: Mesh,
     admin: Admin,
-    /// Its background tasks.
-    pub tasks: Tasks,
+    /// Redis, where there is one.
+    pub redis_url: Option<Secret>,
+    /// What its service gets.
+    pub runtime: Runtime,
     signals: Signals,
+}
+
+/// The whole of a program that is one service and takes the name of a configuration file, or nothing.
+///
+/// # Errors
+/// Those of `run`, and of the settings of telemetry.
+pub async fn stand_alone<F>(
+    name: &'static str,
+    run: impl FnOnce(Option<PathBuf>, Vec<(String, String)>) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let file = std::env::args_os().nth(1).map(PathBuf::from);
+    let settings = Settings::load(file.as_deref(), std::env::vars())?;
+    telemetry::start(name, LogFormat::Json, "info", &settings)?;
+    let ended = run(file, std::env::vars().collect()).await;
+    telemetry::shut_down().await;
+    ended
 }
 
 impl Process {
@@ -135,11 +192,21 @@ impl Process {
         };
         problems.extend(own.as_ref().err().map(|error| format!("{error:#}")));
         match (common, own) {
-            (Ok(Sections { mesh, admin }), Ok(own)) if problems.is_empty() => {
+            (Ok(Sections { mesh, redis, admin }), Ok(own)) if problems.is_empty() => {
+                let redis_url = (!redis.url.is_empty()).then_some(redis.url);
+                let sessions = match &redis_url {
+                    Some(url) => SessionStore::redis(url.reveal()).context("redis.url")?,
+                    None => SessionStore::embedded(),
+                };
                 let process = Self {
+                    runtime: Runtime {
+                        secret: mesh.secret.clone(),
+                        sessions,
+                        tasks: Tasks::default(),
+                    },
                     mesh,
                     admin,
-                    tasks: Tasks::default(),
+                    redis_url,
                     signals: Signals::new().context("signals")?,
                 };
                 Ok((process, own))
@@ -153,7 +220,7 @@ impl Process {
     /// # Errors
     /// When they are none.
     pub fn link(&self, peer: &str, urls: &str) -> anyhow::Result<Link> {
-        Link::connect_with(urls, &self.mesh.reach(), &self.tasks)
+        Link::connect_with(urls, &self.mesh.reach(), &self.runtime.tasks)
             .with_context(|| format!("peers.{peer}"))
     }
 
@@ -189,8 +256,8 @@ impl Process {
     where
         F: Future<Output = anyhow::Result<()>>,
     {
-        telemetry::record_metrics(&self.tasks);
-        readiness.watch(&self.tasks);
+        telemetry::record_metrics(&self.runtime.tasks);
+        readiness.watch(&self.runtime.tasks);
         let address = listener.local_addr()?;
         let admin = match self.admin.listen.as_str() {
             "" => None,
@@ -199,7 +266,7 @@ impl Process {
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let admin_address = admin_address.map(|address| address.to_string());
         if let Some(listener) = admin {
-            admin::start(listener, readiness.clone(), &self.tasks);
+            admin::start(listener, readiness.clone(), &self.runtime.tasks);
         }
         tracing::info!(
             service = name,
@@ -218,7 +285,7 @@ impl Process {
         }
         tracing::info!(service = name, "stopping: finishing the calls in flight");
         readiness.leave().await;
-        let (mesh, tasks) = (&self.mesh, &self.tasks);
+        let (mesh, tasks) = (&self.mesh, &self.runtime.tasks);
         let drain = async {
             // Served on meanwhile: connections are taken only while somebody polls.
             tokio::select! {

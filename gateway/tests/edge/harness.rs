@@ -1,7 +1,7 @@
 //! A gateway on a free port, and short ways to talk to it.
 
 use gateway::{Config, Limits, Peers, RateLimit};
-use mesh::{session::SessionStore, tasks::Tasks};
+use mesh::{config::Secret, process::Runtime, session::SessionStore, tasks::Tasks};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tokio::{
@@ -67,9 +67,9 @@ pub(crate) async fn start_with(config: Config, peers: Peers) -> Edge {
 }
 
 pub(crate) async fn start_limited(config: Config, peers: Peers, limits: Limits) -> Edge {
-    let sessions = SessionStore::embedded();
-    let tasks = Tasks::default();
-    let gateway = gateway::build(config, peers, sessions.clone(), limits, tasks.clone()).unwrap();
+    let runtime = Runtime::alone(Secret::default());
+    let (sessions, tasks) = (runtime.sessions.clone(), runtime.tasks.clone());
+    let gateway = gateway::build(config, peers, limits, runtime).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel();

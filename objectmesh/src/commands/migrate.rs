@@ -26,12 +26,12 @@ pub struct Migrate {
 /// # Errors
 /// When the database refuses, or an app would lose data.
 pub async fn run(migrate: &Migrate, out: &mut impl Write) -> anyhow::Result<()> {
-    let file: data_svc::config::File = mesh::config::load(
-        data_svc::config::DEFAULTS,
+    let sections: data_svc::Sections = mesh::config::load(
+        data_svc::DEFAULTS,
         migrate.config.as_deref(),
         std::env::vars(),
     )?;
-    let db = Db::open(&file.data.db.to_db_config())
+    let db = Db::open(&sections.data.db.to_db_config())
         .await
         .context("the database of data-svc")?;
     let rooms = Rooms::open(db, LazyPool::new("", 1)).await?;

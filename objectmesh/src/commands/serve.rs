@@ -34,7 +34,7 @@ impl Service {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Gateway => "gateway",
+            Self::Gateway => gateway::NAME,
             Self::Data => data_svc::NAME,
             Self::Auth => auth_svc::NAME,
             Self::Flow => flow_svc::NAME,
@@ -48,7 +48,7 @@ impl Service {
 /// # Errors
 /// A bad configuration, a database that does not open, a port that is taken.
 pub async fn run(serve: Serve) -> anyhow::Result<()> {
-    let file = serve.config.as_deref();
+    let file = serve.config;
     let environment = std::env::vars();
     match serve.service {
         Service::Data => data_svc::process::run(file, environment).await,
