@@ -36,6 +36,8 @@ install_missing() {
   command -v node >/dev/null || missing+=(nodejs)
   command -v npm >/dev/null || missing+=(npm)
   command -v chromium >/dev/null || missing+=(chromium)
+  # The papers are spelled right.
+  command -v codespell >/dev/null || missing+=(codespell)
   [[ ${#missing[@]} == 0 ]] && return
   local sudo=()
   if ! $am_root; then

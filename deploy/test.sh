@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Passes the tests, from a clean clone: starts PostgreSQL and Redis of its own (they, a browser and
 # what the tests' clients run on are installed from Debian's packages when they are absent), then
-# format, lints and the whole suite in all sizes.
+# format, spelling, lints and the whole suite in all sizes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +18,9 @@ eval "$(deploy/test-services.sh env)"
 
 step "format"
 cargo fmt --all --check
+
+step "spelling"
+git ls-files '*.md' '*.proto' '*.sh' '*.toml' '*.yaml' | xargs codespell
 
 step "lints"
 cargo clippy --locked --workspace --all-targets -- -D warnings

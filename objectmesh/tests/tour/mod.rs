@@ -53,6 +53,9 @@ async fn the_pages_tell_the_truth() {
         (page.total, page.items.len()),
         (Some(OPEN_TICKETS as i64), 50)
     );
+    let refused = grpc::refused(program.value("gRPC   data-svc "), program.value("token ")).await;
+    let (reason, more) = refused.expect("the refusal that is shown");
+    assert_eq!((&*reason, &*more), ("NOT_FOUND", "RECORD_NOT_FOUND"));
     crate::tree::none(&run_all(&shell, &pages.reference, &helpers));
     let open = every_open_ticket_comes_once(program.base(), program.value("token ")).await;
     program.stop();
