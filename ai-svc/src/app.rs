@@ -9,7 +9,7 @@ use data_client::registry::{Replica, Snapshot};
 use mesh::{
     Result,
     audit::{Actor, Entry},
-    delegation::{Beginning, Delegation},
+    delegation::{Delegation, DelegationGrant},
     identity,
     tasks::Tasks,
 };
@@ -73,9 +73,9 @@ pub(crate) fn note(app: &App, entry: Entry) {
 }
 
 /// What was done in work for a user that outlasts their call: who acts is ai-svc, for them.
-pub(crate) fn delegate(beginning: &Beginning, run_id: &str, reason: &str) -> Actor {
+pub(crate) fn delegate(grant: &DelegationGrant, run_id: &str, reason: &str) -> Actor {
     Actor::Delegate {
-        user_id: beginning.user_id.clone(),
+        user_id: grant.user_id.clone(),
         by: identity::Actor {
             service: NAME.to_owned(),
             run_id: run_id.to_owned(),

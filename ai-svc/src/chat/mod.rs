@@ -16,7 +16,7 @@ pub(crate) use answer::Answer;
 pub(crate) use complete::complete;
 pub(crate) use input::{Chat, appended, completion, wants_events};
 pub(crate) use sink::Sink;
-pub(crate) use stream::{Told, begin, bytes};
+pub(crate) use stream::{Relayed, begin, bytes};
 pub(crate) use turn::{Turn, turn};
 
 /// The longest an answer may take that comes as events.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use mesh::{Ctx, Error, Result, audit::Entry, delegation::Acting, error::Reason};
+use mesh::{Ctx, Error, Result, audit::Entry, delegation::DelegatedIdentity, error::Reason};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -29,10 +29,10 @@ const CALLS_MAX: usize = 32;
 pub(crate) struct Run {
     pub(crate) app: Arc<App>,
     /// Who it is for, with tokens that are renewed.
-    pub(crate) acting: Acting,
+    pub(crate) delegated: DelegatedIdentity,
     /// The same for what an app does on a call: never with the user's own token, so that whoever is
     /// called knows that an agent calls.
-    pub(crate) hand: Acting,
+    pub(crate) hand: DelegatedIdentity,
     /// The call that it answers, with the deadline of the whole.
     pub(crate) ctx: Ctx,
     pub(crate) agent: Agent,
@@ -97,7 +97,7 @@ impl Run {
         let deadline = Instant::from_std(self.ctx.deadline);
         tokio::select! {
             done = self.rounds(sink, progress).boxed() => done,
-            ended = self.acting.ended() => Err(ended),
+            ended = self.delegated.ended() => Err(ended),
             () = sleep_until(deadline) => Err(Error::new(Reason::Timeout, "The deadline passed")),
         }
     }
@@ -189,7 +189,7 @@ impl Run {
     }
 
     fn traced(&self) -> Traced {
-        let identity = self.acting.beginning();
+        let identity = self.delegated.grant();
         let trace = Trace {
             conversation_id: self.conversation_id.clone(),
             user_id: identity.user_id.clone(),
@@ -336,22 +336,22 @@ impl Run {
         sink: &Sink,
         progress: &mut Progress,
     ) -> Called {
-        let acting = match tool.runs_app() {
+        let delegated = match tool.runs_app() {
             true => &self.hand,
-            false => &self.acting,
+            false => &self.delegated,
         };
         // The same for the second attempt: what the first one did is not done again.
         let key = format!("tool-call:{}", mesh::id::new());
         let done = self
-            .call_as(acting, tool, input, &key, sink, progress)
+            .call_as(delegated, tool, input, &key, sink, progress)
             .await;
         let is_stale = |error: &Value| error["code"] == Reason::Unauthenticated.rest_code();
         match &done {
             // The rights of the user changed in this moment, and the token is one of before; the
             // gateway asks again likewise.
             Called::Failed(error) if is_stale(error) => {
-                let acting = acting.renewed();
-                self.call_as(&acting, tool, input, &key, sink, progress)
+                let delegated = delegated.renewed();
+                self.call_as(&delegated, tool, input, &key, sink, progress)
                     .await
             }
             _ => done,
@@ -369,7 +369,7 @@ impl Run {
             conversation_id: self.conversation_id.clone(),
             message_id: self.message_id.clone(),
             agent: self.agent.name.clone(),
-            beginning: self.acting.beginning().clone(),
+            grant: self.delegated.grant().clone(),
         };
         proposals::propose(&self.app, ctx, origin, tool, change, input).await
     }
@@ -379,7 +379,7 @@ impl Run {
         let run_id = self.conversation_id.as_ref().unwrap_or(&self.message_id);
         let mut entry = Entry {
             at: mesh::clock::now(),
-            actor: app::delegate(self.acting.beginning(), run_id, "tool"),
+            actor: app::delegate(self.delegated.grant(), run_id, "tool"),
             detail: Some(tool.chars().take(200).collect()),
             ..Entry::of(&self.ctx, "ai.tool.call")
         };
@@ -391,14 +391,14 @@ impl Run {
 
     async fn call_as(
         &self,
-        acting: &Acting,
+        delegated: &DelegatedIdentity,
         tool: &Tool,
         input: &Value,
         key: &str,
         sink: &Sink,
         progress: &mut Progress,
     ) -> Called {
-        let ctx = match acting.ctx_within(&self.ctx, tools::LIMIT).await {
+        let ctx = match delegated.ctx_within(&self.ctx, tools::LIMIT).await {
             Ok(ctx) => ctx,
             Err(error) => return Called::Failed(tools::told(&error)),
         };

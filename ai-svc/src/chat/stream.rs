@@ -23,7 +23,7 @@ const BUFFER: usize = 16;
 
 /// What a reader is told.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Told {
+pub(crate) enum Relayed {
     /// An event.
     Event(Value),
     /// That the work goes on.
@@ -47,7 +47,7 @@ struct State {
 /// Those of the work, if it failed before it told anything.
 pub(crate) async fn begin<F>(
     work: impl FnOnce(Sink) -> F,
-) -> Result<impl Stream<Item = Told> + Send + 'static>
+) -> Result<impl Stream<Item = Relayed> + Send + 'static>
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
@@ -77,7 +77,7 @@ where
 }
 
 impl State {
-    async fn next(&mut self) -> Option<Result<Told>> {
+    async fn next(&mut self) -> Option<Result<Relayed>> {
         loop {
             if let Some(event) = self.last.pop_front() {
                 return Some(Ok(self.tell(event)));
@@ -101,13 +101,13 @@ impl State {
                 () = sleep_until(self.ping_at) => {
                     self.begun = true;
                     self.ping_at = Instant::now() + PING;
-                    return Some(Ok(Told::Alive));
+                    return Some(Ok(Relayed::Alive));
                 }
             }
         }
     }
 
-    fn tell(&mut self, event: Value) -> Told {
+    fn tell(&mut self, event: Value) -> Relayed {
         self.begun = true;
         self.ping_at = Instant::now() + PING;
         match event["type"].as_str() {
@@ -116,7 +116,7 @@ impl State {
             Some("finish-step") => self.in_step = false,
             _ => {}
         }
-        Told::Event(event)
+        Relayed::Event(event)
     }
 
     /// The events that end a stream whose work failed.
@@ -146,10 +146,10 @@ impl State {
 }
 
 /// The bytes of server-sent events, to the very last line.
-pub(crate) fn bytes(told: impl Stream<Item = Told>) -> impl Stream<Item = Bytes> {
+pub(crate) fn bytes(told: impl Stream<Item = Relayed>) -> impl Stream<Item = Bytes> {
     let lines = told.map(|told| match told {
-        Told::Event(event) => Bytes::from(format!("data: {event}\n\n")),
-        Told::Alive => Bytes::from_static(b": ping\n\n"),
+        Relayed::Event(event) => Bytes::from(format!("data: {event}\n\n")),
+        Relayed::Alive => Bytes::from_static(b": ping\n\n"),
     });
     lines.chain(stream::iter([Bytes::from_static(b"data: [DONE]\n\n")]))
 }
@@ -163,8 +163,8 @@ mod tests {
     ) -> Vec<String> {
         let stream = begin(work).await.unwrap();
         let kinds = stream.map(|told| match told {
-            Told::Event(event) => event["type"].as_str().unwrap_or_default().to_owned(),
-            Told::Alive => "ping".to_owned(),
+            Relayed::Event(event) => event["type"].as_str().unwrap_or_default().to_owned(),
+            Relayed::Alive => "ping".to_owned(),
         });
         kinds.collect().await
     }

@@ -7,7 +7,7 @@ use mesh::{
     Ctx, Error, Result,
     audit::Entry,
     db::{BoxFuture, lease::Lease},
-    delegation::{Beginning, Task},
+    delegation::{DelegationGrant, Task},
     error::Reason,
     tasks::Tasks,
 };
@@ -42,11 +42,11 @@ const TITLE_MAX: usize = 60;
 /// A turn that is ready to be played.
 pub(crate) struct Turn {
     run: Run,
-    kept: Option<Kept>,
+    kept: Option<OpenConversation>,
 }
 
 /// The conversation of a turn.
-struct Kept {
+struct OpenConversation {
     conversation: Conversation,
     lease: RunLease,
     title: String,
@@ -133,8 +133,8 @@ pub(crate) async fn turn(
         reason: "chat".to_owned(),
         while_waiting: true,
     };
-    let beginning = Beginning::of(&identity)?;
-    let waits = beginning.session_id.is_some() || beginning.key_id.is_some();
+    let grant = DelegationGrant::of(&identity)?;
+    let waits = grant.session_id.is_some() || grant.key_id.is_some();
     let by_agent = Task {
         reason: "tool".to_owned(),
         while_waiting: waits,
@@ -142,8 +142,8 @@ pub(crate) async fn turn(
     };
     let run = Run {
         app: Arc::clone(app),
-        hand: app.delegation.act(beginning, by_agent),
-        acting: app.delegation.act_for(&ctx, task)?,
+        hand: app.delegation.act(grant, by_agent),
+        delegated: app.delegation.act_for(&ctx, task)?,
         messages: window(messages, memory.max(1)),
         agent,
         model,
@@ -171,8 +171,8 @@ async fn offered_to(app: &App, offered: &tools::Offered<'_>, ctx: &Ctx) -> Resul
                 reason: "chat".to_owned(),
                 while_waiting: true,
             };
-            let acting = app.delegation.act_for(ctx, task)?.renewed();
-            let fresh = acting.ctx_within(ctx, tools::LIMIT).await?;
+            let delegated = app.delegation.act_for(ctx, task)?.renewed();
+            let fresh = delegated.ctx_within(ctx, tools::LIMIT).await?;
             offered.all(&app.services, &fresh).await
         }
         all => all,
@@ -188,7 +188,7 @@ async fn history(
     messages: Vec<Message>,
     settings: &Settings,
     agent: &agents::Agent,
-) -> Result<(Vec<Message>, Option<Kept>)> {
+) -> Result<(Vec<Message>, Option<OpenConversation>)> {
     if conversation.is_none() && !settings.persist {
         return Ok((messages, None));
     }
@@ -255,7 +255,7 @@ async fn history(
         return Err(conversations::not_found(&conversation.id));
     }
     let told = before.into_iter().map(|stored| stored.message).chain(new);
-    let kept = Kept {
+    let kept = OpenConversation {
         conversation,
         lease,
         title,
@@ -289,10 +289,10 @@ impl Turn {
 }
 
 /// Plays a turn and keeps what is said, also what was said until a failure.
-fn keeping(run: Run, kept: Kept, sink: Sink) -> BoxFuture<'static, Result<Answer>> {
+fn keeping(run: Run, kept: OpenConversation, sink: Sink) -> BoxFuture<'static, Result<Answer>> {
     async move {
         // All of it moves in here: the lease has to live as long as the run.
-        let Kept {
+        let OpenConversation {
             conversation,
             lease,
             title,

@@ -12,7 +12,7 @@ use proto::ai::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{Body, Chats, as_events, events, json, whole};
-use crate::chat::{self, Answer, Chat, Told, begin, wants_events};
+use crate::chat::{self, Answer, Chat, Relayed, begin, wants_events};
 
 #[tonic::async_trait]
 impl ChatService for Chats {
@@ -56,8 +56,8 @@ impl ChatService for Chats {
         let told = begin(|sink| async move { turn.play(sink).await.map(drop) }).await?;
         let messages = told.map(|told| {
             let event = match told {
-                Told::Event(event) => json(&event),
-                Told::Alive => Bytes::new(),
+                Relayed::Event(event) => json(&event),
+                Relayed::Alive => Bytes::new(),
             };
             Ok(StreamChatResponse { event })
         });

@@ -83,10 +83,10 @@ pub(super) async fn execute(app: &Arc<App>, row: &Pending, request_id: String) -
         ),
     };
     let now = clock::now();
-    let actor = app::delegate(&row.beginning, &row.id, REASON);
+    let actor = app::delegate(&row.grant, &row.id, REASON);
     let entry = Entry {
         at: now,
-        organization_id: row.beginning.organization_id.clone(),
+        organization_id: row.grant.organization_id.clone(),
         ..Entry::new(action, actor, &request_id).on(PENDING_ACTION, &row.id)
     };
     let note = note(row, &told, now);
@@ -121,8 +121,8 @@ async fn attempt(app: &App, row: &Pending) -> Result<Value> {
         reason: REASON.to_owned(),
         while_waiting: false,
     };
-    let acting = app.delegation.act(row.beginning.clone(), task);
-    let ctx = acting.ctx(limit(row)).await?;
+    let delegated = app.delegation.act(row.grant.clone(), task);
+    let ctx = delegated.ctx(limit(row)).await?;
     let snapshot = app::snapshot(app).await?;
     let Some((Kind::Change(change), _)) = tools::definition(&snapshot, &row.tool_name) else {
         let gone = "The tool is not there any more";

@@ -10,7 +10,7 @@ mod execute;
 mod resume;
 mod view;
 
-use mesh::{Ctx, Error, Result, audit::Entry, delegation::Beginning, error::Reason};
+use mesh::{Ctx, Error, Result, audit::Entry, delegation::DelegationGrant, error::Reason};
 use metadata::canonical;
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ pub(crate) struct Origin {
     /// Name of the agent; none for the built-in assistant.
     pub(crate) agent: Option<String>,
     /// How the work of the user began: it is carried out as this.
-    pub(crate) beginning: Beginning,
+    pub(crate) grant: DelegationGrant,
 }
 
 /// Keeps a proposal; gives its id, and the row as its user sees it.
@@ -109,8 +109,8 @@ pub(crate) async fn propose(
         rejection_reason: None,
         comment: None,
         proposed_by: origin.agent.unwrap_or_else(|| "assistant".to_owned()),
-        requested_by: origin.beginning.user_id.clone(),
-        beginning: origin.beginning,
+        requested_by: origin.grant.user_id.clone(),
+        grant: origin.grant,
         decided_by: None,
         proposed_at: now,
         decided_at: None,

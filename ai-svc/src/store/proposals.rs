@@ -8,7 +8,7 @@ use mesh::{
         DbError, Row, Statement, Tx,
         queue::{self, NewJob},
     },
-    delegation::Beginning,
+    delegation::DelegationGrant,
 };
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -109,7 +109,7 @@ pub(crate) struct Pending {
     /// The user.
     pub(crate) requested_by: String,
     /// How the user's work began.
-    pub(crate) beginning: Beginning,
+    pub(crate) grant: DelegationGrant,
     /// Who decided.
     pub(crate) decided_by: Option<String>,
     /// When it was proposed.
@@ -153,7 +153,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub(crate) async fn propose(&self, pending: Pending, entry: Entry) -> Result<()> {
-        let beginning = serde_json::to_string(&pending.beginning).map_err(mesh::Error::internal)?;
+        let grant = serde_json::to_string(&pending.grant).map_err(mesh::Error::internal)?;
         self.db
             .write::<_, mesh::Error, _>(move |tx| {
                 let insert = Statement::new(format!(
@@ -178,7 +178,7 @@ impl Store {
                 .bind(pending.comment.clone())
                 .bind(&pending.proposed_by)
                 .bind(&pending.requested_by)
-                .bind(&beginning)
+                .bind(&grant)
                 .bind(pending.decided_by.clone())
                 .bind(pending.proposed_at)
                 .bind(pending.decided_at)
@@ -415,8 +415,7 @@ fn pending(row: &Row) -> Result<Pending, DbError> {
         comment: opt_text(row, 15)?,
         proposed_by: text(row, 16)?,
         requested_by: text(row, 17)?,
-        beginning: serde_json::from_str(row.req_text(18)?)
-            .map_err(|_| wrong(18, "how it began"))?,
+        grant: serde_json::from_str(row.req_text(18)?).map_err(|_| wrong(18, "how it began"))?,
         decided_by: opt_text(row, 19)?,
         proposed_at: row.req_datetime(20)?,
         decided_at: row.datetime(21)?,

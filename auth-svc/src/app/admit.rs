@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A user who acts in a live session.
-pub(crate) struct Acting {
+pub(crate) struct SignedIn {
     /// The session.
     pub session: Session,
     /// The user.
@@ -25,7 +25,7 @@ pub(crate) struct Acting {
 /// # Errors
 /// UNAUTHENTICATED when nobody is signed in or the session is over; PERMISSION_DENIED for API
 /// keys, which reach no credentials, and for services.
-pub(crate) async fn acting(app: &App, ctx: &Ctx) -> Result<Acting> {
+pub(crate) async fn signed_in(app: &App, ctx: &Ctx) -> Result<SignedIn> {
     let identity = ctx.identity()?;
     if identity.key_id.is_some() {
         return Err(Error::denied("An API key does not reach credentials").with("reason", "SCOPE"));
@@ -41,7 +41,7 @@ pub(crate) async fn acting(app: &App, ctx: &Ctx) -> Result<Acting> {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub(crate) async fn acting_if_any(app: &App, ctx: &Ctx) -> Result<Option<Acting>> {
+pub(crate) async fn signed_in_if_any(app: &App, ctx: &Ctx) -> Result<Option<SignedIn>> {
     match &ctx.caller {
         Some(caller) => current(app, ctx, &caller.identity).await,
         None => Ok(None),
@@ -67,7 +67,7 @@ pub(super) async fn admin<'c>(app: &App, ctx: &'c Ctx) -> Result<&'c Identity> {
     if good { Ok(identity) } else { Err(over()) }
 }
 
-async fn current(app: &App, ctx: &Ctx, identity: &Identity) -> Result<Option<Acting>> {
+async fn current(app: &App, ctx: &Ctx, identity: &Identity) -> Result<Option<SignedIn>> {
     let Some(id) = &identity.session_id else {
         return Ok(None);
     };
@@ -75,7 +75,7 @@ async fn current(app: &App, ctx: &Ctx, identity: &Identity) -> Result<Option<Act
     let live = found.filter(|(session, user)| {
         session.is_live(ctx.now) && user.ban_at(ctx.now).is_none() && user.id == identity.subject
     });
-    Ok(live.map(|(session, user)| Acting { session, user }))
+    Ok(live.map(|(session, user)| SignedIn { session, user }))
 }
 
 /// # Errors

@@ -36,12 +36,12 @@ pub(crate) async fn create_key(
     ctx: &Ctx,
     asked: NewKey<'_>,
 ) -> Result<(ApiKey, String)> {
-    let acting = admit::acting(app, ctx).await?;
+    let signed_in = admit::signed_in(app, ctx).await?;
     let now = clock::now();
     let secret = api_key::secret(&mesh::id::secret());
     let key = ApiKey {
         id: mesh::id::new(),
-        user_id: acting.user.id,
+        user_id: signed_in.user.id,
         name: api_key::name(asked.name)?,
         prefix: api_key::prefix(&secret),
         scopes: api_key::scopes(asked.scopes)?,
@@ -66,16 +66,16 @@ pub(crate) async fn create_key(
 /// # Errors
 /// PERMISSION_DENIED; as [`admit::acting`].
 pub(crate) async fn list_keys(app: &App, ctx: &Ctx, user_id: Option<&str>) -> Result<Vec<ApiKey>> {
-    let acting = admit::acting(app, ctx).await?;
+    let signed_in = admit::signed_in(app, ctx).await?;
     let user_id = match user_id {
-        Some(other) if other != acting.user.id => {
+        Some(other) if other != signed_in.user.id => {
             if !ctx.identity()?.has_permission(MANAGE_USERS) {
                 let message = format!("Missing {MANAGE_USERS}");
                 return Err(Error::denied(message).with("permission", MANAGE_USERS));
             }
             other
         }
-        _ => &acting.user.id,
+        _ => &signed_in.user.id,
     };
     store::api_keys::keys_of(&app.store, user_id).await
 }
@@ -85,15 +85,15 @@ pub(crate) async fn list_keys(app: &App, ctx: &Ctx, user_id: Option<&str>) -> Re
 /// # Errors
 /// NOT_FOUND, also for a key that the caller may not end; as [`admit::acting`].
 pub(crate) async fn delete_key(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
-    let acting = admit::acting(app, ctx).await?;
+    let signed_in = admit::signed_in(app, ctx).await?;
     let all = ctx.identity()?.has_permission(MANAGE_USERS);
     let found = match input::can_be_id(id) {
         true => store::api_keys::find(&app.store, id).await?,
         false => None,
     };
-    let key = found.filter(|key| all || key.user_id == acting.user.id);
+    let key = found.filter(|key| all || key.user_id == signed_in.user.id);
     let key = key.ok_or_else(no_key)?;
-    let actor = Actor::User(acting.user.id);
+    let actor = Actor::User(signed_in.user.id);
     let mut noted = entry(ctx, Action::KeyDeleted, actor, Some(&key.user_id));
     noted.detail = Some(key.id.clone());
     if store::api_keys::delete_key(&app.store, &key.id, noted).await? {

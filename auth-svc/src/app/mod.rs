@@ -47,7 +47,7 @@ use crate::{
 };
 
 pub(crate) use admin::Account;
-pub(crate) use admit::Acting;
+pub(crate) use admit::SignedIn;
 pub(crate) use delegate::Work;
 pub(crate) use exchange::Credential;
 pub(crate) use feed::Watcher;
@@ -345,7 +345,7 @@ mod tests {
             assert_eq!(refusal.unwrap().reason(), Reason::PermissionDenied);
         }
         // It is nobody's session, and what is no credential stays open to it.
-        assert!(admit::acting_if_any(&app, &ctx).await.unwrap().is_none());
+        assert!(admit::signed_in_if_any(&app, &ctx).await.unwrap().is_none());
         sessions::sign_out(&app, &ctx).await.unwrap();
         let page = input::Page::of(None, None, "", "").unwrap();
         assert_eq!(admin::list_users(&app, &ctx, &page).await.unwrap().1, 1);

@@ -75,16 +75,16 @@ pub(crate) async fn update_user(
     name: Option<&str>,
     image: Option<&str>,
 ) -> Result<()> {
-    let acting = admit::acting(app, ctx).await?;
+    let signed_in = admit::signed_in(app, ctx).await?;
     if name.is_none() && image.is_none() {
         return Err(Error::validation("INVALID_REQUEST", "No fields to update"));
     }
     let name = name.map(input::name).transpose()?;
     let image = image.map(|image| input::image(Some(image))).transpose()?;
-    let actor = Actor::User(acting.user.id.clone());
-    let noted = entry(ctx, Action::UserUpdated, actor, Some(&acting.user.id));
+    let actor = Actor::User(signed_in.user.id.clone());
+    let noted = entry(ctx, Action::UserUpdated, actor, Some(&signed_in.user.id));
     let updated =
-        store::users::update_user(&app.store, &acting.user.id, name, image, noted).await?;
+        store::users::update_user(&app.store, &signed_in.user.id, name, image, noted).await?;
     if let Some(user) = updated {
         tell_data(app, ctx, &user.id).await;
     }

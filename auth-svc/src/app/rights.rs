@@ -94,7 +94,7 @@ async fn follow_changes(app: &App, data: &Link) -> Result<()> {
     let mut kept_at = None;
     loop {
         let told = match changes.next().await? {
-            Event::Told(told) => told,
+            Event::Changes(told) => told,
             Event::Gone { position } => return start_over(app, position).await,
             Event::Ended => return Ok(()),
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mesh::{Ctx, Error, Result, audit::Actor, error::Reason};
 
-use super::{Acting, App, Begun, admit, entry, revoke, sign_in};
+use super::{App, Begun, SignedIn, admit, entry, revoke, sign_in};
 use crate::{
     domain::{audit::Action, input, session::Session, throttle},
     store::{self, Which},
@@ -62,8 +62,8 @@ pub(crate) fn renewed_cookie(app: &App, session: &Session, token: &str) -> Strin
 /// # Errors
 /// As [`admit::acting`].
 pub(crate) async fn list_sessions(app: &App, ctx: &Ctx) -> Result<Vec<Session>> {
-    let acting = admit::acting(app, ctx).await?;
-    store::sessions::live_sessions(&app.store, &acting.user.id, ctx.now).await
+    let signed_in = admit::signed_in(app, ctx).await?;
+    store::sessions::live_sessions(&app.store, &signed_in.user.id, ctx.now).await
 }
 
 /// Ends the session of that handle or token, if it is the caller's.
@@ -71,7 +71,7 @@ pub(crate) async fn list_sessions(app: &App, ctx: &Ctx) -> Result<Vec<Session>> 
 /// # Errors
 /// As [`admit::acting`].
 pub(crate) async fn revoke_session(app: &Arc<App>, ctx: &Ctx, handle_or_token: &str) -> Result<()> {
-    let acting = admit::acting(app, ctx).await?;
+    let signed_in = admit::signed_in(app, ctx).await?;
     let token_hash = app
         .secrets
         .open_bearer(handle_or_token)
@@ -85,7 +85,7 @@ pub(crate) async fn revoke_session(app: &Arc<App>, ctx: &Ctx, handle_or_token: &
         id: id.to_owned(),
         token_hash,
     };
-    end(app, ctx, &acting.user.id, which, Action::SessionRevoked).await
+    end(app, ctx, &signed_in.user.id, which, Action::SessionRevoked).await
 }
 
 /// Ends all sessions of the caller, or all but the one that asks.
@@ -93,7 +93,7 @@ pub(crate) async fn revoke_session(app: &Arc<App>, ctx: &Ctx, handle_or_token: &
 /// # Errors
 /// As [`admit::acting`].
 pub(crate) async fn revoke_sessions(app: &Arc<App>, ctx: &Ctx, but_own: bool) -> Result<()> {
-    let Acting { session, user } = admit::acting(app, ctx).await?;
+    let SignedIn { session, user } = admit::signed_in(app, ctx).await?;
     let which = if but_own {
         Which::AllBut(session.id)
     } else {
@@ -120,7 +120,7 @@ pub(crate) async fn change_password(
     current: String,
     new: String,
 ) -> Result<Begun> {
-    let Acting { session: old, user } = admit::acting(app, ctx).await?;
+    let SignedIn { session: old, user } = admit::signed_in(app, ctx).await?;
     input::new_password(&new, app.email_and_password.min_password_length)?;
     let account = throttle::current_password_key(&user.id);
     let _turn = sign_in::take_attempt(app, account).await?;

@@ -80,24 +80,24 @@ impl AuthService for Auth {
     ) -> Answer<pb::GetSessionResponse> {
         let ctx = Ctx::of(&request)?;
         let sent = Sent::of(request.metadata());
-        let Some(mut acting) = app::admit::acting_if_any(&self.0, &ctx).await? else {
+        let Some(mut signed_in) = app::admit::signed_in_if_any(&self.0, &ctx).await? else {
             return Ok(Response::new(pb::GetSessionResponse { current: None }));
         };
         let refresh = !request.get_ref().disable_refresh.unwrap_or(false);
         if refresh {
-            app::sessions::prolong(&self.0, &ctx, &mut acting.session).await?;
+            app::sessions::prolong(&self.0, &ctx, &mut signed_in.session).await?;
         }
-        let token = app::sessions::token_of(&self.0, &acting.session, sent.text());
+        let token = app::sessions::token_of(&self.0, &signed_in.session, sent.text());
         let cookie = token
             .filter(|_| refresh && sent.is_cookie())
-            .map(|token| app::sessions::renewed_cookie(&self.0, &acting.session, token));
+            .map(|token| app::sessions::renewed_cookie(&self.0, &signed_in.session, token));
         let roles = roles(ctx.identity()?);
         let current = pb::CurrentSession {
-            session: Some(session(acting.session, token)),
+            session: Some(session(signed_in.session, token)),
             user: Some(pb::User {
                 role: Some(roles.join(",")),
                 roles,
-                ..user(acting.user)
+                ..user(signed_in.user)
             }),
         };
         let answer = pb::GetSessionResponse {

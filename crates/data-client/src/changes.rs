@@ -50,7 +50,7 @@ pub enum Objects {
 #[derive(Debug)]
 pub enum Event {
     /// Changes, in order, and the position up to which everything has been told.
-    Told(Told),
+    Changes(ChangeBatch),
     /// The changes after our position are no longer kept, or data-svc has another database than
     /// before. What was missed cannot be told: read a snapshot where it matters, then go on after
     /// this position, which may lie before ours.
@@ -64,7 +64,7 @@ pub enum Event {
 
 /// A message of the stream.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct ChangeBatch {
     /// None when this only tells the position.
     pub changes: Vec<Change>,
     /// Everything up to here has been told.
@@ -176,7 +176,7 @@ impl Follower {
             self.source = Source::Over;
         }
         match told {
-            Ok(Some(told)) => Ok(Event::Told(read(told))),
+            Ok(Some(told)) => Ok(Event::Changes(read(told))),
             Ok(None) => Ok(Event::Ended),
             Err(status) => Ok(Event::Gone {
                 position: gone(&status)?,
@@ -221,7 +221,7 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<Option<T>> {
     }
 }
 
-fn read(told: WatchChangesResponse) -> Told {
+fn read(told: WatchChangesResponse) -> ChangeBatch {
     let changes = told.changes.into_iter().map(|change| {
         let pb::Change {
             position,
@@ -248,7 +248,7 @@ fn read(told: WatchChangesResponse) -> Told {
             after,
         }
     });
-    Told {
+    ChangeBatch {
         changes: changes.collect(),
         position: told.position,
     }

@@ -26,13 +26,13 @@ use crate::{
 const LEFT_MIN_MS: i64 = 15_000;
 /// The longest auth-svc may take to issue one.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How often it is looked whether the work may go on, by [`Acting::ended`].
+/// How often it is looked whether the work may go on, by [`DelegatedIdentity::ended`].
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How the work began; stored with it, so that it goes on after a crash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Beginning {
+pub struct DelegationGrant {
     /// The user.
     pub user_id: String,
     /// The session in which it began.
@@ -49,7 +49,7 @@ pub struct Beginning {
     pub scopes: Option<Vec<String>>,
 }
 
-impl Beginning {
+impl DelegationGrant {
     /// As that identity says.
     ///
     /// # Errors
@@ -112,10 +112,10 @@ impl Delegation {
 
     /// Begins to act; the first token is asked for when it is needed.
     #[must_use]
-    pub fn act(&self, beginning: Beginning, task: Task) -> Acting {
-        Acting(Arc::new(Inner {
+    pub fn act(&self, grant: DelegationGrant, task: Task) -> DelegatedIdentity {
+        DelegatedIdentity(Arc::new(Inner {
             delegation: self.clone(),
-            beginning,
+            grant,
             task,
             held: Mutex::default(),
         }))
@@ -124,20 +124,20 @@ impl Delegation {
     /// The same for a call in progress: the caller's own token serves as long as it lasts.
     ///
     /// # Errors
-    /// As [`Beginning::of`], UNAUTHENTICATED without a caller.
-    pub fn act_for(&self, ctx: &Ctx, task: Task) -> Result<Acting> {
-        let beginning = Beginning::of(ctx.identity()?)?;
+    /// As [`DelegationGrant::of`], UNAUTHENTICATED without a caller.
+    pub fn act_for(&self, ctx: &Ctx, task: Task) -> Result<DelegatedIdentity> {
+        let grant = DelegationGrant::of(ctx.identity()?)?;
         // A caller that is itself somebody's work has no session to wait with.
         let while_waiting =
-            task.while_waiting && (beginning.session_id.is_some() || beginning.key_id.is_some());
+            task.while_waiting && (grant.session_id.is_some() || grant.key_id.is_some());
         let held = ctx.caller.clone().map(|caller| Held {
             // When it ends is not known here; so it is renewed soon.
             expires_at_ms: clock::unix_ms() + LEFT_MIN_MS + 10_000,
             caller,
         });
-        Ok(Acting(Arc::new(Inner {
+        Ok(DelegatedIdentity(Arc::new(Inner {
             delegation: self.clone(),
-            beginning,
+            grant,
             task: Task {
                 while_waiting,
                 ..task
@@ -146,17 +146,14 @@ impl Delegation {
         })))
     }
 
-    async fn ask(&self, beginning: &Beginning, task: &Task) -> Result<Held> {
+    async fn ask(&self, grant: &DelegationGrant, task: &Task) -> Result<Held> {
         let message = IssueDelegatedTokenRequest {
-            user_id: beginning.user_id.clone(),
-            session_id: beginning.session_id.clone().unwrap_or_default(),
-            key_id: beginning.key_id.clone().unwrap_or_default(),
+            user_id: grant.user_id.clone(),
+            session_id: grant.session_id.clone().unwrap_or_default(),
+            key_id: grant.key_id.clone().unwrap_or_default(),
             while_waiting: task.while_waiting,
-            organization_id: beginning.organization_id.clone().unwrap_or_default(),
-            scopes: beginning
-                .scopes
-                .clone()
-                .map(|names| DelegatedScopes { names }),
+            organization_id: grant.organization_id.clone().unwrap_or_default(),
+            scopes: grant.scopes.clone().map(|names| DelegatedScopes { names }),
             run_id: task.run_id.clone(),
             reason: task.reason.clone(),
         };
@@ -176,11 +173,11 @@ impl Delegation {
 
 /// Work in progress. Clones share the token.
 #[derive(Clone)]
-pub struct Acting(Arc<Inner>);
+pub struct DelegatedIdentity(Arc<Inner>);
 
 struct Inner {
     delegation: Delegation,
-    beginning: Beginning,
+    grant: DelegationGrant,
     task: Task,
     held: Mutex<Option<Held>>,
 }
@@ -190,20 +187,20 @@ struct Held {
     expires_at_ms: i64,
 }
 
-impl Acting {
+impl DelegatedIdentity {
     /// The same work with a token that is yet to be asked for: after one was refused because the
     /// user's rights changed in that moment.
     #[must_use]
     pub fn renewed(&self) -> Self {
         let inner = &self.0;
-        let beginning = inner.beginning.clone();
-        inner.delegation.act(beginning, inner.task.clone())
+        let grant = inner.grant.clone();
+        inner.delegation.act(grant, inner.task.clone())
     }
 
     /// How the work began.
     #[must_use]
-    pub fn beginning(&self) -> &Beginning {
-        &self.0.beginning
+    pub fn grant(&self) -> &DelegationGrant {
+        &self.0.grant
     }
 
     /// Who acts, with a token that is good for a while and today's rights.
@@ -224,7 +221,7 @@ impl Acting {
                 Err(error) => return Err(error),
             }
         }
-        let fresh = self.0.delegation.ask(&self.0.beginning, &self.0.task).await;
+        let fresh = self.0.delegation.ask(&self.0.grant, &self.0.task).await;
         let fresh = fresh.inspect_err(|error| {
             if error.reason() == Reason::PermissionDenied {
                 tracing::info!(run.id = self.0.task.run_id, %error, "work for a user has to end");
@@ -243,7 +240,7 @@ impl Acting {
     /// span.
     ///
     /// # Errors
-    /// As [`Acting::caller`].
+    /// As [`DelegatedIdentity::caller`].
     pub async fn ctx(&self, limit: Duration) -> Result<Ctx> {
         Ok(Ctx::background(Some(self.caller().await?), limit))
     }
@@ -251,7 +248,7 @@ impl Acting {
     /// The same as part of a call in progress: its request id and trace, and no later than it.
     ///
     /// # Errors
-    /// As [`Acting::caller`].
+    /// As [`DelegatedIdentity::caller`].
     pub async fn ctx_within(&self, ctx: &Ctx, limit: Duration) -> Result<Ctx> {
         Ok(Ctx {
             caller: Some(self.caller().await?),

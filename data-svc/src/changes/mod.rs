@@ -309,7 +309,7 @@ impl Follower {
     }
 }
 
-fn gone(kept: store::Kept) -> Error {
+fn gone(kept: store::Retained) -> Error {
     Error::new(
         Reason::PositionGone,
         "Changes after this position are not kept; begin from a snapshot",

@@ -12,7 +12,7 @@ const SPAN: i64 = 5_000;
 
 /// Which positions there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct Retained {
     /// The last position that is not kept any more; 0 when all are.
     pub floor: i64,
     /// The last position given.
@@ -82,7 +82,7 @@ const APPEND_POSTGRES: &str = "INSERT INTO om_outbox (id, position, object_name,
 ///
 /// # Errors
 /// Those of the database.
-pub async fn kept(db: &Db) -> Result<Kept, DbError> {
+pub async fn kept(db: &Db) -> Result<Retained, DbError> {
     // One statement, one snapshot: a trimming that empties the table raises the floor with it.
     let statement = Statement::new(
         "SELECT position, coalesce((SELECT max(position) FROM om_outbox \
@@ -91,7 +91,7 @@ pub async fn kept(db: &Db) -> Result<Kept, DbError> {
     db.query_one(statement, |row| {
         let floor = row.req_int(0)?;
         let head = row.req_int(1)?.max(floor);
-        Ok(Kept { floor, head })
+        Ok(Retained { floor, head })
     })
     .await
 }

@@ -7,7 +7,7 @@ use metadata::ApiMethod;
 use time::OffsetDateTime;
 
 use super::{
-    access::{self, Access, Asking, Grant, Principal},
+    access::{self, Access, AccessRequest, Grant, Principal},
     eval::EvalContext,
     model::{
         registry::{Registry, object_not_found},
@@ -116,7 +116,7 @@ impl Work {
         if let Some(grant) = decided {
             return Ok(grant);
         }
-        let asking = Asking {
+        let asking = AccessRequest {
             registry: &self.registry,
             principal: &self.principal,
             now: self.now,

@@ -21,7 +21,7 @@ const USERS_MAX: usize = 500;
 const ROWS_MAX: u64 = 10_000;
 
 /// Whose rights may be others.
-enum Who {
+enum Affected {
     /// Anybody's: too many to name, or it cannot be told.
     Everybody,
     /// These users'.
@@ -42,17 +42,17 @@ pub async fn changed_principals(
 ) -> Result<ListChangedPrincipalsResponse> {
     let work = work(kernel);
     let revision = work.registry.revision;
-    let who = match catalog
+    let affected = match catalog
         .changed_sets(message.after_revision, revision)
         .await?
     {
-        None => Who::Everybody,
-        Some(sets) if sets.is_empty() => Who::Users(BTreeSet::new()),
+        None => Affected::Everybody,
+        Some(sets) if sets.is_empty() => Affected::Users(BTreeSet::new()),
         Some(sets) => holders(kernel, &work, fallback, &sets).await?,
     };
-    let (everybody, user_ids) = match who {
-        Who::Everybody => (true, Vec::new()),
-        Who::Users(ids) => (false, ids.into_iter().collect()),
+    let (everybody, user_ids) = match affected {
+        Affected::Everybody => (true, Vec::new()),
+        Affected::Users(ids) => (false, ids.into_iter().collect()),
     };
     Ok(ListChangedPrincipalsResponse {
         revision,
@@ -66,7 +66,7 @@ async fn holders(
     work: &Work,
     fallback: Option<&str>,
     sets: &BTreeSet<String>,
-) -> Result<Who> {
+) -> Result<Affected> {
     let named: Vec<&String> = sets.iter().filter(|name| *name != FALLBACK).collect();
     let of_sets = json!({"permission_set": {"$in": named}});
     let held = |object: &'static str, filter, field: &'static str| async move {
@@ -78,12 +78,12 @@ async fn holders(
     let direct = held("sys_user_permission_set", of_sets.clone(), "user_id").await?;
     let positions = held("sys_position_permission_set", of_sets, "position").await?;
     let (Some(mut users), Some(positions)) = (direct, positions) else {
-        return Ok(Who::Everybody);
+        return Ok(Affected::Everybody);
     };
     if !positions.is_empty() {
         let of_positions = json!({"position": {"$in": positions}});
         let Some(holders) = held("sys_user_position", of_positions, "user_id").await? else {
-            return Ok(Who::Everybody);
+            return Ok(Affected::Everybody);
         };
         users.extend(holders);
     }
@@ -92,16 +92,16 @@ async fn holders(
         // Who was given anything does not fall back: the sets of their positions count as well, but
         // to name too many does no harm.
         let Some(assigned) = held("sys_user_permission_set", json!({}), "user_id").await? else {
-            return Ok(Who::Everybody);
+            return Ok(Affected::Everybody);
         };
         let others = json!({"id": {"$nin": assigned}});
         let Some(others) = held("sys_user", others, "id").await? else {
-            return Ok(Who::Everybody);
+            return Ok(Affected::Everybody);
         };
         users.extend(others);
     }
     Ok(match users.len() > USERS_MAX {
-        true => Who::Everybody,
-        false => Who::Users(users),
+        true => Affected::Everybody,
+        false => Affected::Users(users),
     })
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mesh::{
     Ctx, Error, Result,
     ctx::Caller,
-    delegation::{Acting, Beginning, Task},
+    delegation::{DelegatedIdentity, DelegationGrant, Task},
     error::Reason,
     identity::{self, Identity, Purpose},
     service_identity::ServiceIdentity,
@@ -39,7 +39,7 @@ pub(super) struct Actor {
 
 #[derive(Clone)]
 enum Kind {
-    User(Acting),
+    User(DelegatedIdentity),
     System(ServiceIdentity),
 }
 
@@ -47,18 +47,22 @@ impl Actor {
     /// The user that began it.
     pub(super) fn user(
         app: &App,
-        beginning: Beginning,
+        grant: DelegationGrant,
         run_id: &str,
         correlation_id: &str,
     ) -> Self {
-        let acting = app.delegation.act(beginning, task(run_id));
-        Self::of(Kind::User(acting), correlation_id, 0)
+        let delegated = app.delegation.act(grant, task(run_id));
+        Self::of(Kind::User(delegated), correlation_id, 0)
     }
 
     /// The same while their call is here: its token serves as long as it lasts.
     pub(super) fn caller(app: &App, ctx: &Ctx, run_id: &str, correlation_id: &str) -> Result<Self> {
-        let acting = app.delegation.act_for(ctx, task(run_id))?;
-        Ok(Self::of(Kind::User(acting), correlation_id, ctx.revision))
+        let delegated = app.delegation.act_for(ctx, task(run_id))?;
+        Ok(Self::of(
+            Kind::User(delegated),
+            correlation_id,
+            ctx.revision,
+        ))
     }
 
     /// The platform.
@@ -82,10 +86,10 @@ impl Actor {
     /// The context of one call, within `limit`.
     ///
     /// # Errors
-    /// As [`Acting::caller`] and [`ServiceIdentity::token`].
+    /// As [`DelegatedIdentity::caller`] and [`ServiceIdentity::token`].
     pub(super) async fn ctx(&self, limit: Duration) -> Result<Ctx> {
         let caller = match &self.kind {
-            Kind::User(acting) => acting.caller().await?,
+            Kind::User(delegated) => delegated.caller().await?,
             Kind::System(own) => Caller {
                 token: own.token(Purpose::RunFlow).await?,
                 identity: Arc::new(Identity {
@@ -183,8 +187,8 @@ impl Actor {
 
     /// A node has refused the token: rights have changed, and that node heard of it first.
     async fn forget_token(&self) {
-        if let Kind::User(acting) = &self.kind {
-            acting.forget_token().await;
+        if let Kind::User(delegated) = &self.kind {
+            delegated.forget_token().await;
         }
     }
 

@@ -202,7 +202,7 @@ async fn go(app: &Arc<App>, job: &Job, run: Run, actor: Option<Actor>) -> Result
     let interpreter = Interpreter {
         app: Arc::clone(app),
         run,
-        beginning: origin.beginning,
+        grant: origin.grant,
         journal,
         steps: AtomicU32::new(0),
     };
@@ -251,10 +251,10 @@ fn actor_of(app: &App, run: &Run, origin: &Origin) -> Result<Actor, Fault> {
     if RunAs::parse(&run.run_as) == RunAs::System {
         return Ok(Actor::system(app, &run.correlation_id));
     }
-    let beginning = origin.beginning.clone();
-    let beginning = beginning
+    let grant = origin.grant.clone();
+    let grant = grant
         .ok_or_else(|| Fault::execution("The flow runs as a user, and no user began this run"))?;
-    Ok(Actor::user(app, beginning, &run.id, &run.correlation_id))
+    Ok(Actor::user(app, grant, &run.id, &run.correlation_id))
 }
 
 #[cfg(test)]

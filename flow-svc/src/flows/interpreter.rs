@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use mesh::{clock, delegation::Beginning};
+use mesh::{clock, delegation::DelegationGrant};
 use metadata::automation::flow::{Graph, Node, NodeConfig, OnFailure};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -37,7 +37,7 @@ pub(super) struct Interpreter {
     pub(super) app: Arc<App>,
     pub(super) run: Run,
     /// How the run began, for tokens; none where nobody began it.
-    pub(super) beginning: Option<Beginning>,
+    pub(super) grant: Option<DelegationGrant>,
     pub(super) journal: Journal,
     pub(super) steps: AtomicU32,
 }

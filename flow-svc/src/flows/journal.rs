@@ -86,19 +86,19 @@ pub(super) struct Journal {
     job: Job,
     attempt: i64,
     /// Branches of a parallel step read it at the same time, each for a moment.
-    kept: Mutex<HashMap<(String, i64), Kept>>,
+    kept: Mutex<HashMap<(String, i64), RecordedStep>>,
     seq: AtomicI64,
 }
 
 /// A step that is kept, read.
 #[derive(Clone)]
-struct Kept {
+struct RecordedStep {
     step: Step,
     plan: Option<Value>,
     outcome: Option<Outcome>,
 }
 
-impl Kept {
+impl RecordedStep {
     /// # Errors
     /// A fault that ends the run when what is kept cannot be read: done again without it, the step
     /// could do twice what it did, or something else.
@@ -130,7 +130,7 @@ impl Journal {
         let mut kept = HashMap::with_capacity(steps.len());
         for step in steps {
             let key = (step.visit.clone(), step.retry);
-            kept.insert(key, Kept::of(step)?);
+            kept.insert(key, RecordedStep::of(step)?);
         }
         Ok(Self {
             db: db.clone(),
@@ -142,7 +142,7 @@ impl Journal {
     }
 
     /// Looks at what is kept of a step.
-    fn kept<T>(&self, path: &str, retry: i64, look: impl FnOnce(&Kept) -> T) -> Option<T> {
+    fn kept<T>(&self, path: &str, retry: i64, look: impl FnOnce(&RecordedStep) -> T) -> Option<T> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(&(path.to_owned(), retry)).map(look)
     }
@@ -181,7 +181,7 @@ impl Journal {
         };
         {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let begun = Kept {
+            let begun = RecordedStep {
                 step: step.clone(),
                 plan: plan.cloned(),
                 outcome: None,

@@ -1,7 +1,7 @@
 //! What is kept of a run, read back. What cannot be read is damage: the run fails with it, since to go
 //! on with less than was kept would do what nobody asked for.
 
-use mesh::delegation::Beginning;
+use mesh::delegation::DelegationGrant;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -23,7 +23,7 @@ pub(super) struct Origin {
     /// `record` and `previous` of a trigger.
     pub(super) context: Map<String, Value>,
     /// For tokens; none where nobody began it.
-    pub(super) beginning: Option<Beginning>,
+    pub(super) grant: Option<DelegationGrant>,
 }
 
 impl Origin {
@@ -34,11 +34,11 @@ impl Origin {
     pub(super) fn of(run: &Run) -> Result<Self, Fault> {
         // Nothing needs them to go on, but they say the row is whole.
         let _warnings: Vec<String> = read("list of warnings", &run.warnings)?;
-        let beginning = run.beginning.as_deref();
+        let grant = run.grant.as_deref();
         Ok(Self {
             input: read("input", &run.input)?,
             context: read("context", &run.context)?,
-            beginning: beginning.map(|text| read("beginning", text)).transpose()?,
+            grant: grant.map(|text| read("beginning", text)).transpose()?,
         })
     }
 }

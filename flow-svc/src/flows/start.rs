@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use mesh::{
-    Ctx, Error, Result, clock, db::DbError, delegation::Beginning, error::Reason,
+    Ctx, Error, Result, clock, db::DbError, delegation::DelegationGrant, error::Reason,
     identity::Identity,
 };
 use metadata::automation::flow::RunAs;
@@ -76,14 +76,12 @@ pub(crate) async fn start(
     }
     let hash = request_hash(flow.name(), &input);
     let (input, warnings) = inputs(flow, input)?;
-    let beginning = match (Beginning::of(identity), flow.spec.run_as) {
-        (Ok(beginning), _) => Some(beginning),
+    let grant = match (DelegationGrant::of(identity), flow.spec.run_as) {
+        (Ok(grant), _) => Some(grant),
         (Err(_), RunAs::System) => None,
         (Err(error), RunAs::User) => return Err(error),
     };
-    let user_id = beginning
-        .as_ref()
-        .map(|beginning| beginning.user_id.clone());
+    let user_id = grant.as_ref().map(|grant| grant.user_id.clone());
     let new = NewRun {
         key: start_key(&identity.subject, how.key, hash)?,
         ..new_run(
@@ -91,7 +89,7 @@ pub(crate) async fn start(
             New {
                 trigger: how.trigger,
                 user_id: user_id.as_deref(),
-                beginning: beginning.as_ref(),
+                grant: grant.as_ref(),
                 object: how.object,
                 record_id: how.record_id,
                 input,
@@ -189,7 +187,7 @@ fn start_key(principal: &str, key: &str, hash: String) -> Result<Option<StartKey
 pub(super) struct New<'n> {
     pub(super) trigger: &'n str,
     pub(super) user_id: Option<&'n str>,
-    pub(super) beginning: Option<&'n Beginning>,
+    pub(super) grant: Option<&'n DelegationGrant>,
     pub(super) object: Option<&'n str>,
     pub(super) record_id: Option<&'n str>,
     pub(super) input: Map<String, Value>,
@@ -204,7 +202,7 @@ pub(super) struct New<'n> {
 /// # Errors
 /// INTERNAL.
 pub(super) fn new_run(flow: &Flow, new: New<'_>) -> Result<NewRun> {
-    let beginning = new.beginning.map(serde_json::to_string).transpose();
+    let grant = new.grant.map(serde_json::to_string).transpose();
     Ok(NewRun {
         run: Run {
             id: mesh::id::new(),
@@ -217,7 +215,7 @@ pub(super) fn new_run(flow: &Flow, new: New<'_>) -> Result<NewRun> {
             user_id: new.user_id.map(str::to_owned),
             object: new.object.map(str::to_owned),
             record_id: new.record_id.map(str::to_owned),
-            beginning: beginning.map_err(Error::internal)?,
+            grant: grant.map_err(Error::internal)?,
             input: Value::Object(new.input).to_string(),
             context: new.context.to_string(),
             warnings: json!(new.warnings).to_string(),

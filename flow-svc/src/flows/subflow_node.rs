@@ -68,12 +68,12 @@ pub(super) async fn run(step: &Step<'_>, of: &Subflow, state: &State) -> Result<
 /// As whom a subflow acts.
 fn actor_of(step: &Step<'_>, run_as: RunAs) -> Result<Actor, Fault> {
     let (app, run) = (&step.run.app, &step.run.run);
-    match (run_as, &step.run.beginning) {
+    match (run_as, &step.run.grant) {
         (RunAs::System, _) => Ok(Actor::system(app, &run.correlation_id)),
         (RunAs::User, _) if step.frame.actor.is_user() => Ok(step.frame.actor.clone()),
-        (RunAs::User, Some(beginning)) => {
-            let beginning = beginning.clone();
-            Ok(Actor::user(app, beginning, &run.id, &run.correlation_id))
+        (RunAs::User, Some(grant)) => {
+            let grant = grant.clone();
+            Ok(Actor::user(app, grant, &run.id, &run.correlation_id))
         }
         (RunAs::User, None) => Err(Fault::execution(
             "The flow runs as a user, and no user began this run",

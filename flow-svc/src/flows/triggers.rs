@@ -5,14 +5,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use data_client::changes::{self, Change, Follower, Following, Objects, Operation, Told};
+use data_client::changes::{self, Change, ChangeBatch, Follower, Following, Objects, Operation};
 use mesh::{
     Result, clock,
     db::{
         Dialect,
         lease::{Held, Lease},
     },
-    delegation::Beginning,
+    delegation::DelegationGrant,
     watched::Watched,
 };
 use metadata::automation::flow::{ChangeKind, RunAs, Trigger};
@@ -94,7 +94,7 @@ async fn follow(app: &App, held: &Held, watched: &mut Watched) -> Result<()> {
         }
         match event {
             None => {}
-            Some(changes::Event::Told(told)) => take_in(app, held, &catalog, told).await?,
+            Some(changes::Event::Changes(told)) => take_in(app, held, &catalog, told).await?,
             Some(changes::Event::Gone { position }) => {
                 tracing::warn!(
                     position,
@@ -107,7 +107,7 @@ async fn follow(app: &App, held: &Held, watched: &mut Watched) -> Result<()> {
     }
 }
 
-async fn take_in(app: &App, held: &Held, catalog: &Catalog, told: Told) -> Result<()> {
+async fn take_in(app: &App, held: &Held, catalog: &Catalog, told: ChangeBatch) -> Result<()> {
     let mut runs = Vec::new();
     for change in &told.changes {
         runs.extend(started(app, catalog, change).await?);
@@ -174,13 +174,13 @@ async fn started(app: &App, catalog: &Catalog, change: &Change) -> Result<Vec<Ne
             continue;
         }
         let organization = record.get("organization_id").and_then(Value::as_str);
-        let beginning = user_id.map(|id| Beginning::by_itself(id, organization));
+        let grant = user_id.map(|id| DelegationGrant::by_itself(id, organization));
         runs.push(new_run(
             flow,
             New {
                 trigger: "record_change",
                 user_id,
-                beginning: beginning.as_ref(),
+                grant: grant.as_ref(),
                 object: Some(&change.object),
                 record_id: Some(&change.record_id),
                 input: Map::new(),

@@ -68,7 +68,7 @@ pub(crate) struct Run {
     pub(crate) object: Option<String>,
     pub(crate) record_id: Option<String>,
     /// How it began, for tokens.
-    pub(crate) beginning: Option<String>,
+    pub(crate) grant: Option<String>,
     pub(crate) input: String,
     /// `record` and `previous` of a trigger.
     pub(crate) context: String,
@@ -130,7 +130,7 @@ fn read(row: &Row<'_>) -> Result<Run, DbError> {
         user_id: maybe(7)?,
         object: maybe(8)?,
         record_id: maybe(9)?,
-        beginning: maybe(10)?,
+        grant: maybe(10)?,
         input: owned(11)?,
         context: owned(12)?,
         warnings: owned(13)?,
@@ -203,7 +203,7 @@ async fn insert_row(tx: &mut Tx, new: &NewRun) -> Result<bool, DbError> {
     .bind(run.user_id.clone())
     .bind(run.object.clone())
     .bind(run.record_id.clone())
-    .bind(run.beginning.clone())
+    .bind(run.grant.clone())
     .bind(&run.input)
     .bind(&run.context)
     .bind(&run.warnings)

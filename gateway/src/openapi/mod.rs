@@ -54,7 +54,7 @@ pub struct Settings {
 }
 
 /// What the services answered.
-struct Told {
+struct Descriptions {
     answers: Vec<(&'static str, DescribeResponse)>,
     /// Those that did not.
     away: Vec<&'static str>,
@@ -101,7 +101,7 @@ impl Documents {
     }
 
     /// Asks all services at once, as the caller.
-    async fn ask(&self, ctx: &Ctx, with_openapi: bool) -> Result<Told, Error> {
+    async fn ask(&self, ctx: &Ctx, with_openapi: bool) -> Result<Descriptions, Error> {
         let asked = self.peers.iter().map(|(name, link)| async move {
             let mut client = DescribeServiceClient::new(link.clone())
                 .max_decoding_message_size(mesh::node::MESSAGE_MAX);
@@ -113,7 +113,7 @@ impl Documents {
             };
             (*name, answer)
         });
-        let mut told = Told {
+        let mut told = Descriptions {
             answers: Vec::new(),
             away: Vec::new(),
         };
@@ -143,7 +143,7 @@ impl Documents {
     }
 }
 
-impl Told {
+impl Descriptions {
     fn key(&self) -> Key {
         let answers = self.answers.iter();
         answers

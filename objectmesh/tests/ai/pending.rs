@@ -6,7 +6,7 @@ use futures::future::join_all;
 use mesh::{
     Link,
     config::Secret,
-    delegation::{Beginning, Delegation, Task},
+    delegation::{Delegation, DelegationGrant, Task},
     resolver::{Door, Resolver},
     service_identity::ServiceIdentity,
 };
@@ -467,8 +467,12 @@ async fn an_agent_decides_nothing() {
         reason: "test".to_owned(),
         while_waiting: false,
     };
-    let acting = Delegation::new(auth, own, resolver).act(Beginning::by_itself(user, None), task);
-    let ctx = acting.ctx(Duration::from_secs(5)).await.expect("a token");
+    let delegated =
+        Delegation::new(auth, own, resolver).act(DelegationGrant::by_itself(user, None), task);
+    let ctx = delegated
+        .ctx(Duration::from_secs(5))
+        .await
+        .expect("a token");
     let ai = Link::connect(&mesh.at.ai[0]).expect("an address");
     let mut actions = PendingActionServiceClient::new(ai);
     let id = pending["id"].as_str().unwrap().to_owned();

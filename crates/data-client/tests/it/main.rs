@@ -119,7 +119,7 @@ async fn events(data: &FakeData, after: Option<i64>, objects: Objects) -> Vec<St
     let mut events = Vec::new();
     loop {
         match follower.next().await.unwrap() {
-            Event::Told(told) => {
+            Event::Changes(told) => {
                 let change = &told.changes[0];
                 assert_eq!(change.operation, Operation::Update);
                 assert_eq!(change.user_id, None);

@@ -174,14 +174,14 @@ fn lower_hex(text: &str, length: usize) -> Option<u128> {
 }
 
 /// What is to happen with the trace of a request that comes in.
-enum Asked {
+enum Recording {
     /// It is recorded: it continues the caller's, or begins here.
     Recorded(Option<Trace>),
     /// It is not recorded here; what is known of it is handed on.
     HandedOn(Option<Trace>),
 }
 
-impl Asked {
+impl Recording {
     fn of(headers: Option<&HeaderMap>) -> Self {
         match (headers.and_then(Trace::of), exporting()) {
             (Some(trace), true) if trace.sampled => Self::Recorded(Some(trace)),
@@ -210,8 +210,8 @@ impl Served {
     /// A call of the RPC (`package.Service/Method`).
     #[must_use]
     pub fn rpc(service: &str, rpc: &str, request_id: &str, headers: &HeaderMap) -> Self {
-        match Asked::of(Some(headers)) {
-            Asked::Recorded(parent) => {
+        match Recording::of(Some(headers)) {
+            Recording::Recorded(parent) => {
                 let span = tracing::info_span!(
                     target: SERVED, parent: None, "rpc",
                     otel.name = rpc, otel.kind = "server", otel.status_code = field::Empty,
@@ -222,7 +222,7 @@ impl Served {
                 );
                 Self::recorded(span, parent)
             }
-            Asked::HandedOn(trace) => {
+            Recording::HandedOn(trace) => {
                 let trace_id = trace.as_ref().map(|trace| display(trace.id));
                 let span = tracing::info_span!(
                     parent: None, "rpc", service.name = service, request.id = request_id,
@@ -243,8 +243,8 @@ impl Served {
         request_id: &str,
         headers: &HeaderMap,
     ) -> Self {
-        match Asked::of(Some(headers)) {
-            Asked::Recorded(parent) => {
+        match Recording::of(Some(headers)) {
+            Recording::Recorded(parent) => {
                 let span = tracing::info_span!(
                     target: SERVED, parent: None, "request",
                     otel.name = display(format_args!("{method} {route}")), otel.kind = "server",
@@ -256,7 +256,7 @@ impl Served {
                 );
                 Self::recorded(span, parent)
             }
-            Asked::HandedOn(trace) => {
+            Recording::HandedOn(trace) => {
                 let trace_id = trace.as_ref().map(|trace| display(trace.id));
                 let span = tracing::info_span!(
                     parent: None, "request", service.name = service, request.id = request_id,
@@ -272,12 +272,12 @@ impl Served {
     #[must_use]
     pub fn work(service: &str, name: &str, request_id: &str, cause: Option<Trace>) -> Self {
         let asked = match cause {
-            Some(trace) if trace.sampled && exporting() => Asked::Recorded(Some(trace)),
-            Some(trace) => Asked::HandedOn(Some(trace)),
-            None => Asked::of(None),
+            Some(trace) if trace.sampled && exporting() => Recording::Recorded(Some(trace)),
+            Some(trace) => Recording::HandedOn(Some(trace)),
+            None => Recording::of(None),
         };
         match asked {
-            Asked::Recorded(parent) => {
+            Recording::Recorded(parent) => {
                 let span = tracing::info_span!(
                     target: SERVED, parent: None, "work",
                     otel.name = name, otel.kind = "internal", otel.status_code = field::Empty,
@@ -286,7 +286,7 @@ impl Served {
                 );
                 Self::recorded(span, parent)
             }
-            Asked::HandedOn(trace) => {
+            Recording::HandedOn(trace) => {
                 let trace_id = trace.as_ref().map(|trace| display(trace.id));
                 let span = tracing::info_span!(
                     parent: None, "work", service.name = service, request.id = request_id,

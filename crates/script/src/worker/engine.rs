@@ -295,7 +295,7 @@ impl<'js> Run<'js, '_> {
             drop(self.ctx.catch());
             return End::OutOfMemory;
         };
-        let mut thrown: Told = serde_json::from_str(&told).unwrap_or_default();
+        let mut thrown: DescribedError = serde_json::from_str(&told).unwrap_or_default();
         if thrown.rest.name == "InternalError" && thrown.rest.message == "out of memory" {
             return End::OutOfMemory;
         }
@@ -308,7 +308,7 @@ impl<'js> Run<'js, '_> {
 
 /// An error as the prelude describes it.
 #[derive(Default, serde::Deserialize)]
-struct Told {
+struct DescribedError {
     stack: String,
     #[serde(flatten)]
     rest: Thrown,

@@ -50,7 +50,7 @@ pub trait Access {
 
 /// What a decision depends on: one snapshot, one principal, one moment.
 #[derive(Clone, Copy)]
-pub(in crate::kernel) struct Asking<'a> {
+pub(in crate::kernel) struct AccessRequest<'a> {
     pub(in crate::kernel) registry: &'a Registry,
     pub(in crate::kernel) principal: &'a Principal,
     pub(in crate::kernel) now: OffsetDateTime,
@@ -102,7 +102,7 @@ struct MadeHere;
 /// # Errors
 /// PERMISSION_DENIED when no permission set grants the operation.
 pub(in crate::kernel) fn grant(
-    asking: Asking<'_>,
+    asking: AccessRequest<'_>,
     schema: &Arc<Schema>,
     operation: Operation,
 ) -> Result<Grant> {
@@ -139,7 +139,7 @@ fn without_deleted(mut grant: Grant) -> Grant {
 }
 
 fn decide(
-    asking: Asking<'_>,
+    asking: AccessRequest<'_>,
     schema: &Arc<Schema>,
     operation: Operation,
     depth: usize,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mesh::identity::Identity;
 use metadata::{OwdModel, PolicyOperation};
 
-use super::{Asking, decide, row_policy};
+use super::{AccessRequest, decide, row_policy};
 use crate::kernel::{
     eval::EvalContext,
     model::{
@@ -31,7 +31,7 @@ pub(super) struct Visible {
 
 /// Which rows an operation of a person reaches.
 pub(super) fn visible(
-    asking: Asking<'_>,
+    asking: AccessRequest<'_>,
     identity: &Arc<Identity>,
     rights: &Rights,
     schema: &Schema,
@@ -86,7 +86,7 @@ fn tenant(identity: &Identity, schema: &Schema) -> Predicate {
 
 /// The organisation-wide default, the owner, the master record (docs/reference/security.md §7).
 fn sharing(
-    asking: Asking<'_>,
+    asking: AccessRequest<'_>,
     identity: &Identity,
     rights: &Rights,
     schema: &Schema,
@@ -118,7 +118,7 @@ fn sharing(
 
 /// Readable when the master is readable, writable when the master is writable.
 fn controlled_by_parent(
-    asking: Asking<'_>,
+    asking: AccessRequest<'_>,
     schema: &Schema,
     operation: Operation,
     depth: usize,
@@ -157,7 +157,7 @@ struct Policies {
 /// Row-level policies: those that apply are OR-ed; none that apply restricts nothing; what does
 /// not compile grants nothing (docs/reference/security.md §6).
 fn policies(
-    asking: Asking<'_>,
+    asking: AccessRequest<'_>,
     identity: &Arc<Identity>,
     rights: &Rights,
     schema: &Schema,

@@ -14,7 +14,7 @@ pub(in crate::kernel) struct Key {
 
 /// What is kept under a key.
 #[derive(Debug)]
-pub(in crate::kernel) struct Kept {
+pub(in crate::kernel) struct StoredResponse {
     /// Hash of what was asked.
     pub(in crate::kernel) request_hash: String,
     /// What was answered.
@@ -29,7 +29,7 @@ pub(in crate::kernel) async fn find(
     db: &Db,
     key: &Key,
     since: OffsetDateTime,
-) -> Result<Option<Kept>, DbError> {
+) -> Result<Option<StoredResponse>, DbError> {
     let statement = Statement::new(
         "SELECT request_hash, response FROM om_idempotency \
          WHERE principal = $1 AND idempotency_key = $2 AND created_at >= $3",
@@ -38,7 +38,7 @@ pub(in crate::kernel) async fn find(
     .bind(&*key.key)
     .bind(since);
     db.query_opt(statement, |row| {
-        Ok(Kept {
+        Ok(StoredResponse {
             request_hash: row.req_text(0)?.to_owned(),
             response: row.req_text(1)?.to_owned(),
         })
@@ -53,7 +53,7 @@ pub(in crate::kernel) async fn find(
 pub(in crate::kernel) async fn keep(
     tx: &mut Tx,
     key: &Key,
-    kept: &Kept,
+    kept: &StoredResponse,
     now: OffsetDateTime,
     since: OffsetDateTime,
 ) -> Result<bool, DbError> {

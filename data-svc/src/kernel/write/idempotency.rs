@@ -22,7 +22,7 @@ use crate::kernel::{
     Kernel, Record, Work, access,
     model::{cell::Cell, predicate::Predicate, rights::Operation, schema::Schema},
     query,
-    store::idempotency::{self as store, Kept, Key},
+    store::idempotency::{self as store, Key, StoredResponse},
 };
 
 /// How long a key is kept.
@@ -73,7 +73,7 @@ impl Claim {
     /// When it was; those of the database.
     pub(super) async fn keep(&self, tx: &mut Tx, record: &Record) -> Result<()> {
         let Inner { key, hash, now } = &*self.0;
-        let kept = Kept {
+        let kept = StoredResponse {
             request_hash: hash.clone(),
             response: Answer::of(record)?,
         };

@@ -83,7 +83,7 @@ impl Bed {
         let new = New {
             trigger: "api",
             user_id: None,
-            beginning: None,
+            grant: None,
             object: None,
             record_id: None,
             input,
