@@ -5,11 +5,12 @@ use std::sync::Arc;
 use data_client::{metadata::Metadata, records::Records, registry::Replica};
 use futures::future::BoxFuture;
 use mesh::{
-    Ctx, Link, Result, db::Db, delegation::Delegation, route::Table,
-    service_identity::ServiceIdentity, tasks::Tasks,
+    Ctx, Link, Result, db::Db, delegation::Delegation, service_identity::ServiceIdentity,
+    tasks::Tasks,
 };
 use script::LazyPool;
 use serde_json::{Map, Value};
+use transcoding::Table;
 
 use crate::{
     catalog::{Action, Catalog},

@@ -25,7 +25,6 @@ use mesh::{
     guard::Guard,
     node::MESSAGE_MAX,
     resolver::{Door, Resolver},
-    route::Table,
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
@@ -34,6 +33,7 @@ use proto::flow::v1::{
 };
 use script::LazyPool;
 use tonic::service::Routes;
+use transcoding::Table;
 
 use crate::{app::App, catalog::Catalog, slots::Slots};
 

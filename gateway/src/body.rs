@@ -8,9 +8,10 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use mesh::{Error, error::Reason, route::Route};
+use mesh::{Error, error::Reason};
 use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
+use transcoding::Route;
 
 use crate::response::Refusal;
 

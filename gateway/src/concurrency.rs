@@ -7,8 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mesh::{Error, route::RateClass};
+use mesh::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use transcoding::RateClass;
 
 use crate::address;
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use axum::response::Response;
 use http::StatusCode;
-use mesh::route::{Route, Table};
 use proto::annotations::v1::access::Rule;
 use serde_json::{Map, Value, json};
+use transcoding::{Route, Table};
 
 use crate::{probes::Status, response::json_response};
 

@@ -15,9 +15,10 @@ use axum::{
 };
 use futures::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use mesh::{Error, guard, route::RateClass};
+use mesh::Error;
 use tokio::time::timeout_at;
 use tower::Service;
+use transcoding::{RateClass, access};
 
 use crate::{
     docs::{self, Asset},
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// The longest that making a document may take.
-const LIMIT: Duration = guard::DEADLINE_DEFAULT;
+const LIMIT: Duration = access::DEADLINE_DEFAULT;
 /// What answers: the own paths' router, or the table of routes. The router is asked for its own paths
 /// alone; as its fallback the table would pay for it with each request.
 #[derive(Clone)]

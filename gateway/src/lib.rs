@@ -28,6 +28,7 @@ mod request_target;
 mod response;
 mod serve;
 mod state;
+mod stream;
 mod transcode;
 mod upstream;
 
@@ -39,12 +40,12 @@ use mesh::{
     ready::Readiness,
     resolver::{Door, Resolver},
     revision::Seen,
-    route::Table,
     service_identity::ServiceIdentity,
     session::SessionStore,
     tasks::Tasks,
     telemetry,
 };
+use transcoding::Table;
 
 pub use config::{Config, DEFAULTS, PeerUrls, Process, Redis};
 pub use limits::{Limits, RateLimit};

@@ -73,6 +73,12 @@ impl From<Error> for Refusal {
     }
 }
 
+impl From<transcoding::Error> for Refusal {
+    fn from(error: transcoding::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
 impl Refusal {
     pub(crate) fn with_status(error: Error, status: StatusCode) -> Self {
         Self {

@@ -3,11 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use http::{Method, uri::PathAndQuery};
-use mesh::{
-    resolver::Resolver,
-    revision::Seen,
-    route::{Match, Table},
-};
+use mesh::{resolver::Resolver, revision::Seen};
+use transcoding::{Match, Table};
 
 use crate::{
     Config, address::Networks, concurrency::ConcurrencyLimit, discovery::Discovery, limits::Limits,

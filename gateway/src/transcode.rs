@@ -5,15 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
-use mesh::{
-    Ctx, Error, clock,
-    ctx::Caller,
-    error::Reason,
-    resolver::Credential,
-    route::{Match, RateClass, Route, Vars},
-};
+use mesh::{Ctx, Error, clock, ctx::Caller, error::Reason, resolver::Credential};
 use proto::annotations::v1::access::Rule;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout_at};
+use transcoding::{Match, RateClass, Route, Vars};
 
 use crate::{
     authentication, body,
@@ -160,7 +155,7 @@ impl Call<'_> {
         } = *self;
         let message = route
             .encode(&self.vars, parts.uri.query(), &parts.headers, body)
-            .map_err(|error| authentication::right_first(route, &ctx, error))?;
+            .map_err(|error| authentication::right_first(route, &ctx, error.into()))?;
         let upstream = app.upstreams.get(&route.rpc);
         let upstream =
             upstream.ok_or_else(|| Error::internal(anyhow::anyhow!("no peer for {route}")))?;

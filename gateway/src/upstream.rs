@@ -13,10 +13,13 @@ use std::{
 use bytes::Bytes;
 use mesh::{
     Ctx, Error, Link,
+    call::{self, Answer, Failure, Outcome},
     error::Reason,
-    route::{self, Answer, Failure, Form, Opened, Outcome, Route},
 };
 use tower::retry::budget::{Budget as _, TpsBudget};
+use transcoding::{Form, Route};
+
+use crate::stream::{self, Opened};
 
 /// How often a call is made again at most.
 const REPEATS_MAX: u32 = 2;
@@ -62,7 +65,7 @@ impl Upstream {
         self.note_call();
         let mut retries = Retries::new(self);
         loop {
-            let called = route::call(self.link.clone(), route, message.clone(), ctx, cookie).await;
+            let called = call::unary(self.link.clone(), route, message.clone(), ctx, cookie).await;
             let failure = match called {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -89,7 +92,7 @@ impl Upstream {
         self.note_call();
         let mut retries = Retries::new(self);
         loop {
-            let opened = route::open(self.link.clone(), route, form, message.clone(), ctx).await;
+            let opened = stream::open(self.link.clone(), route, form, message.clone(), ctx).await;
             let failure = match opened {
                 Ok(opened) => return Ok(opened),
                 Err(failure) => failure,

@@ -5,7 +5,7 @@
 
 pub(crate) mod admin;
 pub mod audit;
-mod comments;
+pub mod call;
 pub mod concurrency;
 pub mod config;
 pub mod connection;
@@ -24,7 +24,6 @@ pub mod ready;
 pub mod resolver;
 pub mod revision;
 pub mod revocation;
-pub mod route;
 pub mod service_identity;
 pub mod session;
 pub mod tasks;

@@ -7,13 +7,13 @@ use mesh::{
     db::{DbConfig, DbError, Statement},
     delegation::Delegation,
     resolver::{Door, Resolver},
-    route::Table,
     service_identity::{ServiceIdentity, ServiceToken},
     tasks::Tasks,
 };
 use script::LazyPool;
 use serde_json::json;
 use tempfile::TempDir;
+use transcoding::Table;
 
 use super::*;
 use crate::{

@@ -5,24 +5,22 @@ use std::{collections::HashMap, sync::Arc};
 use anyhow::{Context as _, bail, ensure};
 use http::{HeaderName, Method, StatusCode};
 use prost_reflect::{
-    DynamicMessage, ExtensionDescriptor, Kind as Reflected, MessageDescriptor, MethodDescriptor,
-    prost_types::method_options::IdempotencyLevel,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, Kind as Reflected, MessageDescriptor,
+    MethodDescriptor, prost_types::method_options::IdempotencyLevel,
 };
 use proto::{
     annotations::v1::{Header, RateClass, Rest, access::Rule},
     google::api::{HttpRule, http_rule::Pattern},
 };
 
-use super::{
+use crate::{
+    access::{self, Entry},
+    comments::{self, Comments},
     deprecation::Deprecated,
+    event_stream::Form,
     shape::{Kind, Shape, Shapes as Maker},
-    stream::Form,
     table::{Body, Query, Route, Shapes, Table},
     template::Template,
-};
-use crate::{
-    comments::{self, Comments},
-    guard::{self, Entry},
 };
 
 /// Largest request body where the `rest` option states none (docs/reference/discovery.md §4).
@@ -30,19 +28,26 @@ const BODY_LIMIT_DEFAULT: usize = 10 * 1024 * 1024;
 const QUERY_PARAMETER: &str = "objectmesh.annotations.v1.QueryParameter";
 
 impl Table {
-    /// Reads the table from the descriptors of the contract.
+    /// Reads the table from the descriptors of this product's contract.
+    ///
+    /// # Errors
+    /// As [`from_pool`](Self::from_pool).
+    pub fn from_descriptors() -> anyhow::Result<Self> {
+        Self::from_pool(proto::descriptor_pool())
+    }
+
+    /// Reads the table from the descriptors of a contract.
     ///
     /// # Errors
     /// Names the RPC whose options are missing, contradict each other or name what is not there.
-    pub fn from_descriptors() -> anyhow::Result<Self> {
-        let pool = proto::descriptor_pool();
+    pub fn from_pool(pool: &DescriptorPool) -> anyhow::Result<Self> {
         let option = |name: &str| {
             pool.get_extension_by_name(name)
                 .with_context(|| format!("the protos declare no `{name}` option"))
         };
         let rest = option("objectmesh.annotations.v1.rest")?;
         let http = option("google.api.http")?;
-        let mut access = guard::access_table()?;
+        let mut access = access::table(pool)?;
         let mut maker = Maker::new(option("objectmesh.annotations.v1.field")?);
 
         let mut table = Self {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use mesh::route::{Match, Table};
 use proto::annotations::v1::access::Rule;
+use transcoding::{Match, Table};
 
 #[test]
 fn the_table_of_routes() {

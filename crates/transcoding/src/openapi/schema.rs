@@ -5,13 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use prost_reflect::MessageDescriptor;
+use prost_reflect::{DescriptorPool, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::reference;
 use crate::{
     comments::Comments,
-    route::shape::{Field, Kind, Shape},
+    shape::{Field, Kind, Shape},
 };
 
 /// Which way a message travels: what has to be there differs.
@@ -24,13 +24,21 @@ pub(super) enum Way {
 }
 
 /// Makes schemas; those of messages become components.
-#[derive(Default)]
 pub(super) struct Schemas {
     pub(super) made: BTreeMap<String, Value>,
+    pool: DescriptorPool,
     comments: HashMap<String, Comments>,
 }
 
 impl Schemas {
+    pub(super) fn new(pool: &DescriptorPool) -> Self {
+        Self {
+            made: BTreeMap::new(),
+            pool: pool.clone(),
+            comments: HashMap::new(),
+        }
+    }
+
     /// A reference to the component of a message; its content where `skip` leaves fields out.
     pub(super) fn message(&mut self, shape: &Arc<Shape>, way: Way, skip: &[usize]) -> Value {
         if !skip.is_empty() {
@@ -149,8 +157,7 @@ impl Schemas {
 
     /// The comment on a message, or on its field of that number.
     pub(super) fn comment(&mut self, shape: &Shape, field: Option<u32>) -> String {
-        let pool = proto::descriptor_pool();
-        let Some(message) = pool.get_message_by_name(&shape.name) else {
+        let Some(message) = self.pool.get_message_by_name(&shape.name) else {
             return String::new();
         };
         let path = match field {

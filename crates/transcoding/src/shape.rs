@@ -90,7 +90,7 @@ impl Shape {
             .ok()
     }
 
-    /// The numbers along a path of names, for [`super::wire::find`], and the field at its end.
+    /// The numbers along a path of names, for [`crate::wire::find`], and the field at its end.
     pub(crate) fn path(&self, names: &str) -> Option<(Vec<u32>, &Field)> {
         let mut shape = self;
         let mut numbers = Vec::new();
@@ -109,7 +109,7 @@ impl Shape {
 }
 
 /// Makes shapes, each message type once.
-pub(super) struct Shapes {
+pub(crate) struct Shapes {
     option: ExtensionDescriptor,
     made: HashMap<String, Arc<Shape>>,
     making: Vec<String>,
@@ -117,7 +117,7 @@ pub(super) struct Shapes {
 
 impl Shapes {
     /// `option` is the descriptor of `objectmesh.annotations.v1.field`.
-    pub(super) fn new(option: ExtensionDescriptor) -> Self {
+    pub(crate) fn new(option: ExtensionDescriptor) -> Self {
         Self {
             option,
             made: HashMap::new(),
@@ -129,7 +129,7 @@ impl Shapes {
     ///
     /// # Errors
     /// When a field that REST can see has no JSON form here.
-    pub(super) fn of(&mut self, message: &MessageDescriptor) -> anyhow::Result<Arc<Shape>> {
+    pub(crate) fn of(&mut self, message: &MessageDescriptor) -> anyhow::Result<Arc<Shape>> {
         let name = message.full_name().to_owned();
         if let Some(made) = self.made.get(&name) {
             return Ok(made.clone());

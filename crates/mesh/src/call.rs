@@ -1,6 +1,4 @@
-//! The call itself: bytes out, bytes back, no message type in between.
-
-use std::sync::Arc;
+//! The call of a route's RPC: bytes out, bytes back, no message type in between.
 
 use bytes::{Buf, BufMut, Bytes};
 use http::HeaderValue;
@@ -11,7 +9,8 @@ use tonic::{
     metadata::{Ascii, MetadataMap, MetadataValue},
 };
 
-use super::{Form, Opened, Route};
+use transcoding::Route;
+
 use crate::{
     Ctx, Error, Link, ctx::CLIENT_ADDRESS, error::Reason, link::never_reached, node::MESSAGE_MAX,
     revision::Seen,
@@ -69,7 +68,9 @@ pub enum Outcome {
 }
 
 impl Failure {
-    fn of(status: &Status) -> Self {
+    /// What a status says of the call that it ended.
+    #[must_use]
+    pub fn of(status: &Status) -> Self {
         let error = Error::from_status(status);
         let outcome = if never_reached(status) {
             Outcome::NotSent
@@ -105,7 +106,7 @@ impl From<Failure> for Error {
 ///
 /// # Errors
 /// What the service answered; SERVICE_UNAVAILABLE when it cannot be reached.
-pub async fn call(
+pub async fn unary(
     link: Link,
     route: &Route,
     message: Bytes,
@@ -119,33 +120,18 @@ pub async fn call(
     Ok(Answer { message, metadata })
 }
 
-/// The same for a route whose reply streams: resolves with its first message.
+/// A client of the route's service that can take a call, and the request with all that goes along. What
+/// it carries is one message, or a stream of them.
 ///
 /// # Errors
-/// As [`call`].
-pub async fn open(
+/// SERVICE_UNAVAILABLE when the service cannot be reached.
+pub async fn prepare<M>(
     link: Link,
     route: &Route,
-    form: &Arc<Form>,
-    message: Bytes,
-    ctx: &Ctx,
-) -> Result<Opened, Failure> {
-    let (mut grpc, request) = prepare(link, route, message, ctx, None).await?;
-    let rpc = route.rpc.clone();
-    let response = grpc.server_streaming(request, rpc, RawCodec).await;
-    let response = response.map_err(|status| Failure::of(&status))?;
-    let (metadata, messages, _) = response.into_parts();
-    let opened = Opened::begin(route, form, metadata, messages).await;
-    opened.map_err(|status| Failure::of(&status))
-}
-
-async fn prepare(
-    link: Link,
-    route: &Route,
-    message: Bytes,
+    message: M,
     ctx: &Ctx,
     cookie: Option<&str>,
-) -> Result<(Grpc<Link>, tonic::Request<Bytes>), Failure> {
+) -> Result<(Grpc<Link>, tonic::Request<M>), Failure> {
     let mut request = ctx.request(message);
     let metadata = request.metadata_mut();
     let mut set = |name: &'static str, value: Option<&str>| {

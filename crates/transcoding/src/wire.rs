@@ -5,14 +5,14 @@ use std::ops::Range;
 /// The wire is not what its descriptor says; only a broken peer sends such a thing.
 #[derive(Debug, thiserror::Error)]
 #[error("the message is broken at byte {at} of {len}")]
-pub(super) struct Broken {
+pub(crate) struct Broken {
     at: usize,
     len: usize,
 }
 
 /// One field as it stands on the wire. Lengths are ranges of the buffer that was read.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -25,20 +25,20 @@ const BYTES: u64 = 2;
 const FIXED32: u64 = 5;
 
 /// Reads the fields of one message, in the order in which they stand.
-pub(super) struct Reader<'w> {
+pub(crate) struct Reader<'w> {
     wire: &'w [u8],
     /// Where the next field starts.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     end: usize,
 }
 
 impl<'w> Reader<'w> {
-    pub(super) fn new(wire: &'w [u8]) -> Self {
+    pub(crate) fn new(wire: &'w [u8]) -> Self {
         Self::within(wire, 0..wire.len())
     }
 
     /// Reads only the fields in `range`, which starts and ends between fields.
-    pub(super) fn within(wire: &'w [u8], range: Range<usize>) -> Self {
+    pub(crate) fn within(wire: &'w [u8], range: Range<usize>) -> Self {
         Self {
             wire,
             at: range.start,
@@ -46,12 +46,12 @@ impl<'w> Reader<'w> {
         }
     }
 
-    pub(super) fn at_end(&self) -> bool {
+    pub(crate) fn at_end(&self) -> bool {
         self.at >= self.end
     }
 
     /// The next field's number and value, `None` at the end.
-    pub(super) fn field(&mut self) -> Result<Option<(u32, Value)>, Broken> {
+    pub(crate) fn field(&mut self) -> Result<Option<(u32, Value)>, Broken> {
         if self.at_end() {
             return Ok(None);
         }
@@ -73,7 +73,7 @@ impl<'w> Reader<'w> {
         Ok(Some((number, value)))
     }
 
-    pub(super) fn varint(&mut self) -> Result<u64, Broken> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Broken> {
         let mut value = 0;
         for shift in (0..70).step_by(7) {
             let start = self.at;
@@ -87,14 +87,14 @@ impl<'w> Reader<'w> {
         Err(self.broken())
     }
 
-    pub(super) fn fixed64(&mut self) -> Result<u64, Broken> {
+    pub(crate) fn fixed64(&mut self) -> Result<u64, Broken> {
         let start = self.at;
         self.skip(8)?;
         let bytes = self.wire[start..self.at].try_into();
         Ok(u64::from_le_bytes(bytes.map_err(|_| self.broken())?))
     }
 
-    pub(super) fn fixed32(&mut self) -> Result<u32, Broken> {
+    pub(crate) fn fixed32(&mut self) -> Result<u32, Broken> {
         let start = self.at;
         self.skip(4)?;
         let bytes = self.wire[start..self.at].try_into();
@@ -120,7 +120,7 @@ impl<'w> Reader<'w> {
 }
 
 /// The last value of the field that a path of numbers leads to.
-pub(super) fn find(wire: &[u8], path: &[u32]) -> Result<Option<Value>, Broken> {
+pub(crate) fn find(wire: &[u8], path: &[u32]) -> Result<Option<Value>, Broken> {
     let mut range = 0..wire.len();
     let mut found = None;
     for (depth, wanted) in path.iter().enumerate() {
@@ -141,7 +141,7 @@ pub(super) fn find(wire: &[u8], path: &[u32]) -> Result<Option<Value>, Broken> {
     Ok(found)
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8) | 0x80);
         value >>= 7;
@@ -153,29 +153,29 @@ fn put_tag(out: &mut Vec<u8>, number: u32, wire_type: u64) {
     put_varint(out, u64::from(number) << 3 | wire_type);
 }
 
-pub(super) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
+pub(crate) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     put_tag(out, number, VARINT);
     put_varint(out, value);
 }
 
-pub(super) fn put_fixed64(out: &mut Vec<u8>, number: u32, value: u64) {
+pub(crate) fn put_fixed64(out: &mut Vec<u8>, number: u32, value: u64) {
     put_tag(out, number, FIXED64);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-pub(super) fn put_fixed32(out: &mut Vec<u8>, number: u32, value: u32) {
+pub(crate) fn put_fixed32(out: &mut Vec<u8>, number: u32, value: u32) {
     put_tag(out, number, FIXED32);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
     put_tag(out, number, BYTES);
     put_varint(out, value.len() as u64);
     out.extend_from_slice(value);
 }
 
 /// Writes a length-delimited field whose content `write` appends.
-pub(super) fn put_nested<R>(
+pub(crate) fn put_nested<R>(
     out: &mut Vec<u8>,
     number: u32,
     write: impl FnOnce(&mut Vec<u8>) -> R,
@@ -187,11 +187,11 @@ pub(super) fn put_nested<R>(
 }
 
 /// Maps signed numbers so that small ones are short (sint32, sint64).
-pub(super) fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-pub(super) fn unzigzag(value: u64) -> i64 {
+pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 

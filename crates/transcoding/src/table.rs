@@ -5,8 +5,9 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use http::{HeaderMap, HeaderName, Method, StatusCode, uri::PathAndQuery};
 use proto::annotations::v1::{Expand, RateClass};
 
-use super::{deprecation::Deprecated, shape::Shape, stream::Form, template::Template};
-use crate::guard::Entry;
+use crate::{
+    access::Entry, deprecation::Deprecated, event_stream::Form, shape::Shape, template::Template,
+};
 
 /// The header by which a client makes a change repeatable.
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -14,9 +15,9 @@ static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// All routes that the descriptors state.
 #[derive(Debug)]
 pub struct Table {
-    pub(super) routes: Vec<Route>,
+    pub(crate) routes: Vec<Route>,
     /// One router a method, so that the others tell what a path allows.
-    pub(super) routers: Vec<(Method, matchit::Router<usize>)>,
+    pub(crate) routers: Vec<(Method, matchit::Router<usize>)>,
 }
 
 /// One method and path, and the RPC behind it.
@@ -53,7 +54,7 @@ pub struct Route {
     /// How the reply streams, where it does.
     pub stream: Option<Arc<Form>>,
     /// The paths among its own that belong to more literal routes of other methods.
-    pub(super) shadowed_by: Vec<Literals>,
+    pub(crate) shadowed_by: Vec<Literals>,
     pub(crate) shapes: Shapes,
     pub(crate) vars: Vec<usize>,
     pub(crate) query: Query,
@@ -61,7 +62,7 @@ pub struct Route {
     pub(crate) body: Body,
     pub(crate) body_optional: bool,
     pub(crate) empty: bool,
-    pub(super) status_field: Option<Vec<u32>>,
+    pub(crate) status_field: Option<Vec<u32>>,
     pub(crate) response_body: Option<usize>,
     pub(crate) response_headers: Vec<(HeaderName, Template)>,
 }
@@ -130,7 +131,7 @@ pub enum Match<'t, 'p> {
 
 /// The values of a path's variables in the order of the pattern, still percent-encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Vars<'p>(pub(super) Vec<&'p str>);
+pub struct Vars<'p>(pub(crate) Vec<&'p str>);
 
 impl<'p> Vars<'p> {
     /// Those values.
@@ -180,7 +181,7 @@ impl Table {
 
     /// Notes which paths of each route are those of a route of another method, which says in
     /// literals what this one takes as variables: `/{object}/query` is no record of that id.
-    pub(super) fn note_shadows(&mut self) {
+    pub(crate) fn note_shadows(&mut self) {
         let shadows: Vec<Vec<Literals>> = self
             .routes
             .iter()

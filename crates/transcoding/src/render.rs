@@ -7,18 +7,18 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use time::OffsetDateTime;
 
-use super::{
+use crate::{
+    Error, Result,
     shape::{Field, Kind, Shape},
     table::{Route, Vars},
     wire::{self, Broken, Reader, Value, unzigzag},
 };
-use crate::{Error, Result};
 
 impl Route {
     /// Writes the reply: its headers into `headers`, and gives its status and body.
     ///
     /// # Errors
-    /// INTERNAL when the message is not what the descriptor says.
+    /// When the message is not what the descriptor says.
     pub fn render(
         &self,
         vars: &Vars<'_>,
@@ -26,7 +26,7 @@ impl Route {
         headers: &mut HeaderMap,
     ) -> Result<(StatusCode, Vec<u8>)> {
         for (name, template) in &self.response_headers {
-            if let Some(value) = template.render(vars, wire).map_err(Error::internal)? {
+            if let Some(value) = template.render(vars, wire).map_err(Error::reply)? {
                 headers.insert(name.clone(), value);
             }
         }
@@ -40,7 +40,7 @@ impl Route {
         };
         printer
             .body(&self.shapes.response, self.response_body, wire)
-            .map_err(Error::internal)?;
+            .map_err(Error::reply)?;
         headers
             .entry(header::CONTENT_TYPE)
             .or_insert(HeaderValue::from_static("application/json"));
@@ -51,13 +51,13 @@ impl Route {
         let Some(path) = &self.status_field else {
             return Ok(self.status);
         };
-        match wire::find(wire, path).map_err(Error::internal)? {
+        match wire::find(wire, path).map_err(Error::reply)? {
             None | Some(Value::Varint(0)) => Ok(self.status),
             Some(Value::Varint(stated)) => u16::try_from(stated)
                 .ok()
                 .and_then(|stated| StatusCode::from_u16(stated).ok())
-                .ok_or_else(|| Error::internal(anyhow::anyhow!("{stated} is no HTTP status"))),
-            Some(_) => Err(Error::internal(anyhow::anyhow!("the status is no number"))),
+                .ok_or_else(|| Error::reply(anyhow::anyhow!("{stated} is no HTTP status"))),
+            Some(_) => Err(Error::reply(anyhow::anyhow!("the status is no number"))),
         }
     }
 }
@@ -72,7 +72,7 @@ struct Slot {
 
 /// A whole message as JSON.
 #[cfg(test)]
-pub(super) fn message(shape: &Shape, wire: &[u8]) -> std::result::Result<Vec<u8>, Broken> {
+pub(crate) fn message(shape: &Shape, wire: &[u8]) -> std::result::Result<Vec<u8>, Broken> {
     let mut printer = Printer {
         out: Vec::new(),
         slots: Vec::new(),

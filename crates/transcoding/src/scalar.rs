@@ -4,24 +4,24 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{
+use crate::{
     shape::{Field, Kind},
     wire::{put_bytes, put_fixed32, put_fixed64, put_nested, put_number, zigzag},
 };
 
 /// Why a value does not fit its field.
 #[derive(Debug, PartialEq)]
-pub(super) struct Unfit {
+pub(crate) struct Unfit {
     /// Code of the field violation (docs/reference/field-types.md §4).
-    pub(super) code: &'static str,
+    pub(crate) code: &'static str,
     /// What the value must be: `a whole number from 0 to 4294967295`.
-    pub(super) must_be: String,
+    pub(crate) must_be: String,
     /// The values allowed, where they are few.
-    pub(super) options: Option<Vec<String>>,
+    pub(crate) options: Option<Vec<String>>,
 }
 
 impl Unfit {
-    pub(super) fn new(code: &'static str, must_be: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, must_be: impl Into<String>) -> Self {
         Self {
             code,
             must_be: must_be.into(),
@@ -31,7 +31,7 @@ impl Unfit {
 }
 
 /// Writes a value that came as text.
-pub(super) fn put_text(out: &mut Vec<u8>, field: &Field, text: &str) -> Result<(), Unfit> {
+pub(crate) fn put_text(out: &mut Vec<u8>, field: &Field, text: &str) -> Result<(), Unfit> {
     match &field.kind {
         Kind::String => put_bytes(out, field.number, text.as_bytes()),
         Kind::Json => put_bytes(out, field.number, text.as_bytes()),
@@ -60,7 +60,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, field: &Field, text: &str) -> Result<(
 }
 
 /// Writes a value that came as JSON; null is the caller's affair.
-pub(super) fn put_json(out: &mut Vec<u8>, field: &Field, value: &Value) -> Result<(), Unfit> {
+pub(crate) fn put_json(out: &mut Vec<u8>, field: &Field, value: &Value) -> Result<(), Unfit> {
     match (&field.kind, value) {
         (Kind::Bool, Value::Bool(yes)) => put_number(out, field.number, u64::from(*yes)),
         (Kind::Bool, _) => return Err(Unfit::new("invalid_boolean", "true or false")),

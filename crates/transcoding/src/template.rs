@@ -5,7 +5,7 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proto::annotations::v1::HeaderFormat;
 
-use super::{
+use crate::{
     shape::{Kind, Shape},
     table::Vars,
     wire::{self, Broken, Value, unzigzag},
@@ -42,7 +42,7 @@ enum Part {
 impl Template {
     /// Reads `/api/v1/data/{object}/{record.id}`. A name is a path variable if there is one of
     /// that name, else a field of the response.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         text: &str,
         format: HeaderFormat,
         url: bool,
@@ -88,7 +88,7 @@ impl Template {
     }
 
     /// The header's value; `None` when a part is empty, or not fit for a header.
-    pub(super) fn render(
+    pub(crate) fn render(
         &self,
         vars: &Vars<'_>,
         wire: &[u8],

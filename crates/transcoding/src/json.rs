@@ -11,12 +11,12 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::{
+use crate::{
+    Error, Result, Violation,
     scalar::{self, Unfit},
     shape::{Field, Kind, Shape},
     wire::{put_bytes, put_nested},
 };
-use crate::{Error, FieldViolation, Result};
 
 /// How deep arrays and objects may nest.
 const DEPTH_MAX: usize = 64;
@@ -25,15 +25,15 @@ const DEPTH_MAX: usize = 64;
 /// not fill, because path or headers do.
 ///
 /// # Errors
-/// VALIDATION_ERROR: `MALFORMED_JSON`, or all violations.
-pub(super) fn encode(shape: &Shape, taken: &[usize], text: &[u8], out: &mut Vec<u8>) -> Result<()> {
+/// `MALFORMED_JSON`, or all violations.
+pub(crate) fn encode(shape: &Shape, taken: &[usize], text: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let raw = parse(text)?;
     let mut walk = Walk::default();
     walk.message(shape, taken, raw, out);
     if walk.violations.is_empty() {
         Ok(())
     } else {
-        Err(Error::fields(walk.violations))
+        Err(Error::violations(walk.violations))
     }
 }
 
@@ -49,12 +49,10 @@ fn parse(text: &[u8]) -> Result<&RawValue> {
 }
 
 /// The error for a body that is no JSON.
-pub(super) fn malformed(why: &str) -> Error {
-    Error::validation(
-        "MALFORMED_JSON",
-        format!("The body is not valid JSON: {why}"),
-    )
-    .with("hint", why)
+pub(crate) fn malformed(why: &str) -> Error {
+    Error::request(format!("The body is not valid JSON: {why}"))
+        .with("reason", "MALFORMED_JSON")
+        .with("hint", why)
 }
 
 /// The deepest nesting of brackets outside strings; exact for JSON, harmless for anything else.
@@ -79,7 +77,7 @@ fn depth(text: &[u8]) -> usize {
 #[derive(Default)]
 struct Walk {
     path: String,
-    violations: Vec<FieldViolation>,
+    violations: Vec<Violation>,
 }
 
 impl Walk {
@@ -182,18 +180,21 @@ impl Walk {
             "" => "The body",
             path => path,
         };
-        let mut violation = FieldViolation::new(
-            self.path.clone(),
-            unfit.code,
-            format!("{subject} must be {}", unfit.must_be),
-        );
-        violation.options = unfit.options.clone();
-        self.violations.push(violation);
+        self.violations.push(Violation {
+            field: self.path.clone(),
+            code: unfit.code,
+            message: format!("{subject} must be {}", unfit.must_be),
+            options: unfit.options.clone(),
+        });
     }
 
-    fn violate(&mut self, code: &str, message: String) {
-        self.violations
-            .push(FieldViolation::new(self.path.clone(), code, message));
+    fn violate(&mut self, code: &'static str, message: String) {
+        self.violations.push(Violation {
+            field: self.path.clone(),
+            code,
+            message,
+            options: None,
+        });
     }
 }
 
@@ -223,7 +224,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 /// The name most like `word`, if one is like it: one slip in a short name, two in a longer one.
-pub(super) fn nearest<'n>(word: &str, names: &[&'n str]) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(word: &str, names: &[&'n str]) -> Option<&'n str> {
     let word = word.to_ascii_lowercase();
     names
         .iter()

@@ -9,21 +9,21 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
 
-use super::{
+use crate::{
+    Error, Result,
     json::{self, nearest},
     scalar::{self, Unfit},
     shape::{Field, Kind},
     table::{Body, Route, Vars},
     wire::{put_bytes, put_nested},
 };
-use crate::{Error, Result, error::Reason};
 
 impl Route {
     /// Writes the request message.
     ///
     /// # Errors
-    /// VALIDATION_ERROR naming the parameter, or listing the fields; `MALFORMED_JSON` for a body
-    /// that is none or is missing.
+    /// Names the parameter, or lists the fields; `reason` is `MALFORMED_JSON` for a body that is none or
+    /// is missing.
     pub fn encode(
         &self,
         vars: &Vars<'_>,
@@ -51,11 +51,10 @@ impl Route {
     /// Checks that a body is one that the route takes.
     ///
     /// # Errors
-    /// UNSUPPORTED_MEDIA_TYPE unless the media type is JSON, unencoded.
+    /// Unless the media type is JSON, unencoded.
     pub fn check_media_type(&self, headers: &HeaderMap) -> Result<()> {
         let refuse = |message: String| {
-            Error::new(Reason::UnsupportedMediaType, message)
-                .with("supported", vec!["application/json"])
+            Error::media_type(message).with("supported", vec!["application/json"])
         };
         if let Some(coding) = headers.get(header::CONTENT_ENCODING)
             && coding != "identity"
@@ -170,10 +169,9 @@ impl Route {
             None if known.is_empty() => "this route takes no query parameters".to_owned(),
             None => format!("Allowed: {}", known.join(", ")),
         };
-        Error::new(
-            Reason::ValidationError,
-            format!("Query parameter `{name}` is not known here; {hint}"),
-        )
+        Error::request(format!(
+            "Query parameter `{name}` is not known here; {hint}"
+        ))
         .with("parameter", name)
         .with("hint", hint)
     }
@@ -183,12 +181,9 @@ impl Route {
 fn put(out: &mut Vec<u8>, field: &Field, text: &str, name: &str) -> Result<()> {
     scalar::put_text(out, field, text).map_err(|unfit| {
         let Unfit { must_be, .. } = unfit;
-        Error::new(
-            Reason::ValidationError,
-            format!("Parameter `{name}` must be {must_be}"),
-        )
-        .with("parameter", name)
-        .with("hint", must_be)
+        Error::request(format!("Parameter `{name}` must be {must_be}"))
+            .with("parameter", name)
+            .with("hint", must_be)
     })
 }
 
@@ -196,8 +191,8 @@ fn put(out: &mut Vec<u8>, field: &Field, text: &str, name: &str) -> Result<()> {
 fn conflict(field: &Field, name: &str, message: String) -> Error {
     let error = match field.name.as_str() {
         // A filter either applies or fails, and says so in its own word (docs/reference/objectql.md §2, §11).
-        "where" => Error::validation("INVALID_FILTER", message),
-        _ => Error::new(Reason::ValidationError, message),
+        "where" => Error::request(message).with("reason", "INVALID_FILTER"),
+        _ => Error::request(message),
     };
     error.with("parameter", name)
 }
@@ -238,10 +233,9 @@ fn decoded(text: &str, plus_is_blank: bool) -> Option<Cow<'_, str>> {
 }
 
 fn undecodable(name: &str) -> Error {
-    Error::new(
-        Reason::ValidationError,
-        format!("Parameter `{name}` is not valid text: UTF-8 without NUL is needed"),
-    )
+    Error::request(format!(
+        "Parameter `{name}` is not valid text: UTF-8 without NUL is needed"
+    ))
     .with("parameter", name)
 }
 

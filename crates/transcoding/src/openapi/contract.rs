@@ -4,26 +4,21 @@
 use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
-use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, StatusCode};
-use prost_reflect::MethodDescriptor;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use proto::annotations::v1::{RateClass, access::Rule};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Describe, Fragment,
+    Fragment,
     schema::{Schemas, Way, scalar},
 };
 use crate::{
-    Ctx, Result,
+    EVENT_STREAM, Expand, Route, Table,
+    access::Entry,
     comments::{Comments, details, summary},
-    guard::{self, Entry},
-    identity::Identity,
-    route::{
-        EVENT_STREAM, Expand, Route, Table,
-        shape::{Field, Kind},
-        table::Body,
-    },
+    shape::{Field, Kind},
+    table::Body,
 };
 
 /// The routes of one service, as OpenAPI says them.
@@ -89,8 +84,16 @@ impl Contract {
     /// # Errors
     /// Names what is wrong in the contract's options.
     pub fn of(packages: &str) -> anyhow::Result<Self> {
-        let table = Table::from_descriptors()?;
-        let mut maker = Maker::default();
+        Self::from_pool(proto::descriptor_pool(), packages)
+    }
+
+    /// The same over the descriptors of another contract.
+    ///
+    /// # Errors
+    /// Names what is wrong in the contract's options.
+    pub fn from_pool(pool: &DescriptorPool, packages: &str) -> anyhow::Result<Self> {
+        let table = Table::from_pool(pool)?;
+        let mut maker = Maker::new(pool);
         let mut contract = Self {
             operations: Vec::new(),
             schemas: BTreeMap::new(),
@@ -100,7 +103,7 @@ impl Contract {
             if !route.package.starts_with(packages) || !route.entry.implemented {
                 continue;
             }
-            let rpc = descriptor(route)?;
+            let rpc = descriptor(pool, route)?;
             contract
                 .tags
                 .entry(segment(&route.pattern).to_owned())
@@ -117,17 +120,11 @@ impl Contract {
         &self.operations
     }
 
-    /// The routes that the caller may call.
-    pub fn open_to<'c>(&'c self, caller: &'c Identity) -> impl Iterator<Item = &'c Operation> {
-        let open = |operation: &&Operation| guard::admit(&operation.entry, caller).is_ok();
-        self.operations.iter().filter(open)
-    }
-
-    /// The fragment that the caller may see, as far as the contract tells it.
-    #[must_use]
-    pub fn fragment(&self, caller: &Identity) -> Fragment {
+    /// The fragment of the routes whose entries are open to somebody.
+    pub fn fragment(&self, is_open: impl Fn(&Entry) -> bool) -> Fragment {
         let mut fragment = Fragment::default();
-        for operation in self.open_to(caller) {
+        let open = |operation: &&Operation| is_open(&operation.entry);
+        for operation in self.operations.iter().filter(open) {
             fragment.add(&operation.path, &operation.method, operation.value.clone());
             let tag = segment(&operation.path);
             if let Some(text) = self.tags.get(tag) {
@@ -160,18 +157,6 @@ impl Contract {
     }
 }
 
-impl Describe for Contract {
-    fn revision(&self) -> u64 {
-        0
-    }
-
-    fn fragment<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Result<(u64, Fragment)>> {
-        let caller = ctx.identity();
-        let fragment = caller.map(|caller| (0, Contract::fragment(self, caller)));
-        std::future::ready(fragment).boxed()
-    }
-}
-
 /// The path, with its variables named as fields are in JSON.
 fn path(route: &Route) -> Arc<str> {
     let mut path = route.pattern.to_string();
@@ -189,21 +174,20 @@ fn segment(path: &str) -> &str {
     rest.split('/').next().unwrap_or_default()
 }
 
-fn descriptor(route: &Route) -> anyhow::Result<MethodDescriptor> {
+fn descriptor(pool: &DescriptorPool, route: &Route) -> anyhow::Result<MethodDescriptor> {
     let (service, method) = route
         .rpc
         .path()
         .trim_start_matches('/')
         .split_once('/')
         .context("an RPC is service/method")?;
-    let service = proto::descriptor_pool()
+    let service = pool
         .get_service_by_name(service)
         .with_context(|| format!("no service `{service}`"))?;
     let found = service.methods().find(|one| one.name() == method);
     found.with_context(|| format!("no RPC `{method}`"))
 }
 
-#[derive(Default)]
 struct Maker {
     schemas: Schemas,
     /// How many routes an RPC has so far.
@@ -211,6 +195,13 @@ struct Maker {
 }
 
 impl Maker {
+    fn new(pool: &DescriptorPool) -> Self {
+        Self {
+            schemas: Schemas::new(pool),
+            routes: HashMap::new(),
+        }
+    }
+
     /// What a service is, for its tag.
     fn service(&self, rpc: &MethodDescriptor) -> String {
         let service = rpc.parent_service();
@@ -382,7 +373,7 @@ impl Maker {
             // No type: some readers of this document check the text, others each event.
             let events = json!({"description": "Server-sent events, each with JSON as its data."});
             let mut content = json!({EVENT_STREAM: {"schema": events}});
-            if form.may_be_json() {
+            if form.is_http_body() {
                 content["application/json"] = json!({"schema": {"type": "object"}});
             }
             success.insert("content".to_owned(), content);
@@ -479,19 +470,14 @@ fn header_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{ADMIN_PERMISSION_SET, Kind};
 
-    fn admin() -> Identity {
-        Identity {
-            permission_sets: vec![ADMIN_PERMISSION_SET.to_owned()],
-            ..Identity::nobody(Kind::User)
-        }
+    fn all(packages: &str) -> Fragment {
+        Contract::of(packages).unwrap().fragment(|_| true)
     }
 
     #[test]
     fn a_route_says_all_that_the_contract_does() {
-        let contract = Contract::of("objectmesh.data.").unwrap();
-        let fragment = contract.fragment(&admin());
+        let fragment = all("objectmesh.data.");
         let list = &fragment.paths["/api/v1/data/{object}"]["get"];
         assert_eq!(list["operationId"], "listRecords");
         assert_eq!(
@@ -522,36 +508,6 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_shown_that_the_guard_refuses() {
-        let contract = Contract::of("objectmesh.auth.").unwrap();
-        let all = contract.fragment(&admin());
-        let some = contract.fragment(&Identity::nobody(Kind::User));
-        let path = "/api/v1/auth/admin/create-user";
-        let create = &all.paths[path]["post"];
-        assert_eq!(create["x-permission"], "manage_users");
-        assert!(
-            create["description"]
-                .as_str()
-                .unwrap()
-                .contains("`manage_users`")
-        );
-        assert!(!some.paths.contains_key(path));
-        let schema = "objectmesh.auth.v1.CreateUserRequest";
-        assert!(all.schemas.contains_key(schema) && !some.schemas.contains_key(schema));
-        assert_eq!(
-            some.paths["/api/v1/auth/sign-in/email"]["post"]["security"],
-            json!([])
-        );
-        let scoped = Identity {
-            scopes: Some(vec!["data:read".to_owned()]),
-            ..admin()
-        };
-        let data = Contract::of("objectmesh.data.").unwrap().fragment(&scoped);
-        assert!(data.paths["/api/v1/data/{object}"].contains_key("get"));
-        assert!(!data.paths["/api/v1/data/{object}"].contains_key("post"));
-    }
-
-    #[test]
     fn every_reference_leads_somewhere_and_every_id_is_one() {
         let mut ids = Vec::new();
         for packages in [
@@ -560,7 +516,7 @@ mod tests {
             "objectmesh.flow.",
             "objectmesh.ai.",
         ] {
-            let fragment = Contract::of(packages).unwrap().fragment(&admin());
+            let fragment = all(packages);
             for name in fragment.references() {
                 assert!(fragment.schemas.contains_key(&name), "{name}");
             }
