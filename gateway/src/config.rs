@@ -49,6 +49,11 @@ pub struct Config {
     pub idle_timeout_ms: u64,
     /// For a client to take anything of an answer that is ready for it, in milliseconds.
     pub write_timeout_ms: u64,
+    /// For a client to send more of a body that is passed on as it arrives, in milliseconds.
+    pub upload_idle_ms: u64,
+    /// Profiles of other APIs that are served under `/compat/<profile>`.
+    #[serde(deserialize_with = "list")]
+    pub compat: Vec<String>,
     /// How long running requests may take to end after a shutdown was asked for, in milliseconds.
     pub drain_ms: u64,
     /// The mesh secret; from the section `mesh`, so not read here.
@@ -148,6 +153,7 @@ impl Config {
             ("head_timeout_ms", millis(self.head_timeout_ms)),
             ("idle_timeout_ms", millis(self.idle_timeout_ms)),
             ("write_timeout_ms", millis(self.write_timeout_ms)),
+            ("upload_idle_ms", millis(self.upload_idle_ms)),
         ] {
             if value == 0 {
                 problems.push(format!("gateway.{key}: must be more than 0"));

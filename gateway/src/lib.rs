@@ -15,6 +15,7 @@ mod discovery;
 mod docs;
 mod handlers;
 mod head;
+mod http_metadata;
 mod layers;
 mod limits;
 pub mod openapi;
@@ -23,6 +24,7 @@ mod own_paths;
 mod path;
 mod probes;
 pub mod process;
+mod public_url;
 mod request_context;
 mod request_target;
 mod response;
@@ -30,6 +32,7 @@ mod serve;
 mod state;
 mod stream;
 mod transcode;
+mod upload;
 mod upstream;
 
 use std::sync::Arc;
@@ -99,8 +102,36 @@ pub fn build(
     limits: Limits,
     tasks: Tasks,
 ) -> anyhow::Result<Gateway> {
-    let (origins, proxies) = config.check()?;
     let table = Table::from_descriptors().context("the route table")?;
+    build_over(table, config, peers, sessions, limits, tasks)
+}
+
+/// The same over another table of routes than that of the product's contract.
+///
+/// # Errors
+/// As [`build`]; when a route has no service, or a path that is the gateway's own.
+pub fn build_over(
+    table: Table,
+    config: Config,
+    peers: Peers,
+    sessions: SessionStore,
+    limits: Limits,
+    tasks: Tasks,
+) -> anyhow::Result<Gateway> {
+    let (origins, proxies) = config.check()?;
+    for name in &config.compat {
+        let known = table.profile(name).is_some();
+        anyhow::ensure!(
+            known,
+            "gateway.compat: the contract has no profile `{name}`"
+        );
+    }
+    let own = table.routes().iter();
+    let mut own = own.filter(|route| own_paths::is_own(&route.pattern));
+    anyhow::ensure!(
+        own.next().is_none(),
+        "a route of the contract has a path that is the gateway's own"
+    );
     let upstreams = peers
         .all()
         .map(|(name, link, package)| (package, Arc::new(Upstream::new(name, link.clone()))));
@@ -142,6 +173,7 @@ pub fn build(
         documents,
         probes,
         revision: Seen::default(),
+        tasks,
         config,
     });
     Ok(Gateway { readiness, app })

@@ -19,7 +19,10 @@ use mesh::{
 use tower::retry::budget::{Budget as _, TpsBudget};
 use transcoding::{Form, Route};
 
-use crate::stream::{self, Opened};
+use crate::{
+    stream::{self, Opened},
+    upload::Upload,
+};
 
 /// How often a call is made again at most.
 const REPEATS_MAX: u32 = 2;
@@ -98,6 +101,32 @@ impl Upstream {
                 Err(failure) => failure,
             };
             let may = failure.outcome == Outcome::NotSent;
+            if !may || !retries.another(ctx.deadline).await {
+                return Err(told(failure, route));
+            }
+        }
+    }
+
+    /// Passes a body on to the route's RPC; again when it surely did not run and nothing of the body was
+    /// taken.
+    pub(crate) async fn upload(
+        &self,
+        route: &Route,
+        upload: &Upload,
+        first: &Bytes,
+        ctx: &Ctx,
+        cookie: Option<&str>,
+    ) -> Result<Answer, Error> {
+        self.note_call();
+        let mut retries = Retries::new(self);
+        loop {
+            let messages = upload.messages(first.clone());
+            let called = call::streaming(self.link.clone(), route, messages, ctx, cookie).await;
+            let failure = match called {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let may = failure.outcome == Outcome::NotSent && !upload.has_begun();
             if !may || !retries.another(ctx.deadline).await {
                 return Err(told(failure, route));
             }

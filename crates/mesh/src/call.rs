@@ -1,6 +1,7 @@
 //! The call of a route's RPC: bytes out, bytes back, no message type in between.
 
 use bytes::{Buf, BufMut, Bytes};
+use futures::Stream;
 use http::HeaderValue;
 use tonic::{
     Status,
@@ -120,6 +121,29 @@ pub async fn unary(
     Ok(Answer { message, metadata })
 }
 
+/// The same for a request that streams. Each of the messages comes in two parts, of which one follows the
+/// other: what stands before a piece of a body, and the piece, which is not copied together for that.
+///
+/// # Errors
+/// As [`unary`].
+pub async fn streaming<S>(
+    link: Link,
+    route: &Route,
+    messages: S,
+    ctx: &Ctx,
+    cookie: Option<&str>,
+) -> Result<Answer, Failure>
+where
+    S: Stream<Item = (Bytes, Bytes)> + Send + 'static,
+{
+    let (mut grpc, request) = prepare(link, route, messages, ctx, cookie).await?;
+    let rpc = route.rpc.clone();
+    let response = grpc.client_streaming(request, rpc, PiecesCodec).await;
+    let response = response.map_err(|status| Failure::of(&status))?;
+    let (metadata, message, _) = response.into_parts();
+    Ok(Answer { message, metadata })
+}
+
 /// A client of the route's service that can take a call, and the request with all that goes along. What
 /// it carries is one message, or a stream of them.
 ///
@@ -191,5 +215,37 @@ impl Decoder for RawCodec {
 
     fn decode(&mut self, wire: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(wire.copy_to_bytes(wire.remaining())))
+    }
+}
+
+/// A codec for messages in two parts; replies are left as they are.
+#[derive(Clone, Copy, Debug, Default)]
+struct PiecesCodec;
+
+impl Codec for PiecesCodec {
+    type Encode = (Bytes, Bytes);
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = RawCodec;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> RawCodec {
+        RawCodec
+    }
+}
+
+impl Encoder for PiecesCodec {
+    type Item = (Bytes, Bytes);
+    type Error = Status;
+
+    fn encode(&mut self, item: Self::Item, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let (head, piece) = item;
+        out.reserve(head.len() + piece.len());
+        out.put(head);
+        out.put(piece);
+        Ok(())
     }
 }

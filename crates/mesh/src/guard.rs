@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -26,10 +27,15 @@ use crate::{
     ctx::{self, CLIENT_ADDRESS, RECORDS, REQUEST_ID},
     error::Reason,
     identity::{Identity, Kind},
+    pace::{Pace, Paced, Turn},
     resolver::{Credential, Resolver},
     revision,
     telemetry::{self, Served, Trace},
 };
+
+/// How long a caller whose request streams may send nothing. Longer than gateways wait for their clients,
+/// so that they are the ones to say it.
+const CLIENT_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The layer. Cheap to clone.
 #[derive(Clone)]
@@ -87,14 +93,28 @@ impl Guard {
         reflection: bool,
         metadata: Option<Arc<revision::Served>>,
     ) -> anyhow::Result<Self> {
+        let access = access::table(proto::descriptor_pool())?;
+        Ok(Self::over_access(
+            service, resolver, reflection, metadata, access,
+        ))
+    }
+
+    /// The same for the RPCs of another contract than this product's.
+    #[must_use]
+    pub fn over_access(
+        service: &'static str,
+        resolver: Resolver,
+        reflection: bool,
+        metadata: Option<Arc<revision::Served>>,
+        access: HashMap<String, Entry>,
+    ) -> Self {
         // Handles made before anything records would count nothing.
         telemetry::metrics();
-        let access = access::table(proto::descriptor_pool())?;
         let answered = access.keys().map(|path| path.trim_start_matches('/'));
         let answered = answered.map(|rpc| (rpc.to_owned(), Answered::of(rpc)));
         let load = ConcurrencyLimit::new(service);
         telemetry::gauge_in_flight(service, &load);
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 service,
                 answered: answered.collect(),
@@ -104,7 +124,7 @@ impl Guard {
                 load,
                 metadata,
             }),
-        })
+        }
     }
 
     /// The places for calls.
@@ -236,8 +256,16 @@ impl Guard {
             true => None,
             false => Some(self.inner.load.enter()?),
         };
-        let limit = grpc_timeout(request.headers())
-            .map_or(entry.deadline, |asked| asked.min(entry.deadline));
+        // What streams in may take long as long as neither side keeps the other waiting.
+        let longest = match entry.uploads {
+            true => access::STREAM_LIFE_MAX,
+            false => entry.deadline,
+        };
+        let limit = grpc_timeout(request.headers()).map_or(longest, |asked| asked.min(longest));
+        let pace = entry.uploads.then(Arc::<Pace>::default);
+        if let Some(pace) = &pace {
+            request = request.map(|body| Body::new(Paced::new(body, Arc::clone(pace))));
+        }
         let ctx = Ctx {
             caller: None,
             deadline: Instant::now() + limit,
@@ -277,13 +305,17 @@ impl Guard {
                 Some(_) | None => response,
             })
         };
-        match tokio::time::timeout(limit, work).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::new(Reason::Timeout, "The deadline passed").with(
-                "deadlineMs",
-                u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-            )),
-        }
+        let mut work = pin!(tokio::time::timeout(limit, work));
+        let answer = match &pace {
+            None => work.as_mut().await,
+            Some(pace) => tokio::select! {
+                answer = work.as_mut() => answer,
+                turn = pace.overdue(CLIENT_IDLE_MAX, entry.deadline) => {
+                    return Err(kept_waiting(turn, entry.deadline));
+                }
+            },
+        };
+        answer.unwrap_or_else(|_| Err(deadline_passed(limit)))
     }
 
     /// Who calls. On public RPCs a credential that is not good counts as none; but an identity
@@ -383,6 +415,19 @@ impl Drop for Answering<'_> {
         if !self.answered {
             self.tell(Code::Cancelled);
         }
+    }
+}
+
+fn deadline_passed(limit: Duration) -> Error {
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    Error::new(Reason::Timeout, "The deadline passed").with("deadlineMs", limit)
+}
+
+/// What ends a request that streams when one side keeps the other waiting.
+fn kept_waiting(turn: Turn, silence: Duration) -> Error {
+    match turn {
+        Turn::Service => deadline_passed(silence),
+        Turn::Client => Error::new(Reason::Timeout, "Nothing more of the request arrived"),
     }
 }
 

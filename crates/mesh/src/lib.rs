@@ -19,6 +19,7 @@ pub mod link;
 
 pub mod node;
 pub mod openapi;
+pub mod pace;
 pub mod process;
 pub mod ready;
 pub mod resolver;

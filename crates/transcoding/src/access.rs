@@ -10,6 +10,9 @@ use proto::annotations::v1::{Access, RateClass, Rest, access::Rule};
 /// Deadline of an RPC whose `rest` option states none.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How long a stream lives at most, in either direction (docs/reference/discovery.md §4).
+pub const STREAM_LIFE_MAX: Duration = Duration::from_secs(30 * 60);
+
 /// Who may call one RPC, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -26,6 +29,9 @@ pub struct Entry {
     pub never_shed: bool,
     /// Whether it answers a stream, whose place is taken until it ends.
     pub streams: bool,
+    /// Whether its request streams: then `deadline` is for silence of the service alone, and the whole may
+    /// take [`STREAM_LIFE_MAX`].
+    pub uploads: bool,
 }
 
 /// Reads the entry of every RPC of a contract: `/package.Service/Method` → [`Entry`].
@@ -73,6 +79,7 @@ pub fn table(pool: &DescriptorPool) -> anyhow::Result<HashMap<String, Entry>> {
                     implemented: !rest.not_implemented,
                     never_shed,
                     streams: method.is_server_streaming(),
+                    uploads: method.is_client_streaming(),
                 },
             );
         }

@@ -1,31 +1,21 @@
 //! From descriptors to the table. Runs once, at start; whatever an option gets wrong stops here.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail, ensure};
-use http::{HeaderName, Method, StatusCode};
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, Kind as Reflected, MessageDescriptor,
-    MethodDescriptor, prost_types::method_options::IdempotencyLevel,
-};
+use http::Method;
+use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor};
 use proto::{
-    annotations::v1::{Header, RateClass, Rest, access::Rule},
+    annotations::v1::{Rest, access::Rule},
     google::api::{HttpRule, http_rule::Pattern},
 };
 
 use crate::{
     access::{self, Entry},
-    comments::{self, Comments},
-    deprecation::Deprecated,
-    event_stream::Form,
-    shape::{Kind, Shape, Shapes as Maker},
-    table::{Body, Query, Route, Shapes, Table},
-    template::Template,
+    plan,
+    shape::Shapes as Maker,
+    table::{Route, Table},
 };
-
-/// Largest request body where the `rest` option states none (docs/reference/discovery.md §4).
-const BODY_LIMIT_DEFAULT: usize = 10 * 1024 * 1024;
-const QUERY_PARAMETER: &str = "objectmesh.annotations.v1.QueryParameter";
 
 impl Table {
     /// Reads the table from the descriptors of this product's contract.
@@ -36,7 +26,8 @@ impl Table {
         Self::from_pool(proto::descriptor_pool())
     }
 
-    /// Reads the table from the descriptors of a contract.
+    /// Reads the table from the descriptors of a contract, and beside it the same table for each of its
+    /// profiles.
     ///
     /// # Errors
     /// Names the RPC whose options are missing, contradict each other or name what is not there.
@@ -50,24 +41,50 @@ impl Table {
         let mut access = access::table(pool)?;
         let mut maker = Maker::new(option("objectmesh.annotations.v1.field")?);
 
-        let mut table = Self {
-            routes: Vec::new(),
-            routers: Vec::new(),
-        };
+        let mut rpcs = Vec::new();
         for method in pool
             .services()
             .flat_map(|s| s.methods().collect::<Vec<_>>())
         {
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let entry = access.remove(&path);
             if !method.options().has_extension(&http) {
                 continue;
             }
-            let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            let entry = access.remove(&rpc).context("every RPC states its access")?;
-            let rule: HttpRule = typed(&method, &http)?;
-            let rest: Rest = typed(&method, &rest)?;
+            rpcs.push(Rpc {
+                entry: entry.context("every RPC states its access")?,
+                rule: typed(&method, &http)?,
+                rest: typed(&method, &rest)?,
+                method,
+                path,
+            });
+        }
+        let mut table = Self::of_profile(&rpcs, None, &mut maker)?;
+        let frames = rpcs.iter().flat_map(|rpc| &rpc.rest.frames);
+        let profiles: BTreeSet<&str> = frames.map(|frame| frame.profile.as_str()).collect();
+        for name in profiles {
+            let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            ensure!(
+                name.starts_with(|first: char| first.is_ascii_lowercase())
+                    && name.bytes().all(is_name),
+                "`{name}` is no name of a profile"
+            );
+            let profile = Self::of_profile(&rpcs, Some(name), &mut maker)?;
+            table.profiles.insert(name.to_owned(), profile);
+        }
+        Ok(table)
+    }
+
+    fn of_profile(rpcs: &[Rpc], profile: Option<&str>, maker: &mut Maker) -> anyhow::Result<Self> {
+        let mut table = Self {
+            routes: Vec::new(),
+            routers: Vec::new(),
+            profiles: BTreeMap::new(),
+        };
+        for rpc in rpcs {
             table
-                .add_rpc(&method, &rule, &rest, &entry, &mut maker)
-                .context(rpc)?;
+                .add_rpc(rpc, profile, maker)
+                .with_context(|| rpc.path.clone())?;
         }
         let order = [
             Method::GET,
@@ -85,20 +102,39 @@ impl Table {
 
     fn add_rpc(
         &mut self,
-        method: &MethodDescriptor,
-        rule: &HttpRule,
-        rest: &Rest,
-        entry: &Entry,
+        rpc: &Rpc,
+        profile: Option<&str>,
         maker: &mut Maker,
     ) -> anyhow::Result<()> {
         ensure!(
-            !matches!(entry.rule, Rule::Internal(_)),
+            !matches!(rpc.entry.rule, Rule::Internal(_)),
             "an internal RPC has no route"
         );
-        for binding in std::iter::once(rule).chain(&rule.additional_bindings) {
-            let route = route(method, binding, rest, entry.clone(), maker)
+        let frames = || {
+            let frames = rpc.rest.frames.iter();
+            frames.filter(|frame| Some(frame.profile.as_str()) == profile)
+        };
+        let mut own = frames().filter(|frame| frame.paths.is_empty());
+        let body = own.next().map_or("", |frame| frame.body.as_str());
+        ensure!(
+            own.next().is_none(),
+            "two frames of a profile are for the same paths"
+        );
+        for binding in std::iter::once(&rpc.rule).chain(&rpc.rule.additional_bindings) {
+            let route = plan::route(rpc, binding, body, maker)
                 .with_context(|| format!("{:?}", binding.pattern))?;
             self.insert(route)?;
+        }
+        for frame in frames() {
+            ensure!(
+                !frame.body.is_empty() || !frame.paths.is_empty(),
+                "a frame has paths or a body"
+            );
+            for path in &frame.paths {
+                let binding = further(&rpc.rule, path)?;
+                let route = plan::route(rpc, &binding, &frame.body, maker);
+                self.insert(route.with_context(|| path.clone())?)?;
+            }
         }
         Ok(())
     }
@@ -121,6 +157,42 @@ impl Table {
     }
 }
 
+/// An RPC with a route, and its options.
+pub(crate) struct Rpc {
+    pub(crate) method: MethodDescriptor,
+    /// `/package.Service/Method`.
+    path: String,
+    rule: HttpRule,
+    pub(crate) rest: Rest,
+    pub(crate) entry: Entry,
+}
+
+/// The rule of a further path: as the RPC's own, but for method and path.
+fn further(rule: &HttpRule, path: &str) -> anyhow::Result<HttpRule> {
+    let (method, path) = path
+        .split_once(' ')
+        .with_context(|| format!("`{path}` is no method and path"))?;
+    let path = path.to_owned();
+    let pattern = match method {
+        "GET" => Pattern::Get(path),
+        "PUT" => Pattern::Put(path),
+        "POST" => Pattern::Post(path),
+        "DELETE" => Pattern::Delete(path),
+        "PATCH" => Pattern::Patch(path),
+        _ => bail!("`{method}` is none of the five usual methods"),
+    };
+    let body = match pattern {
+        Pattern::Get(_) | Pattern::Delete(_) => String::new(),
+        _ => rule.body.clone(),
+    };
+    Ok(HttpRule {
+        body,
+        pattern: Some(pattern),
+        response_body: rule.response_body.clone(),
+        ..HttpRule::default()
+    })
+}
+
 fn typed<T: prost::Message + Default>(
     method: &MethodDescriptor,
     option: &ExtensionDescriptor,
@@ -129,238 +201,4 @@ fn typed<T: prost::Message + Default>(
     let value = options.get_extension(option);
     let message = value.as_message().context("the option is a message")?;
     Ok(message.transcode_to()?)
-}
-
-fn route(
-    rpc: &MethodDescriptor,
-    binding: &HttpRule,
-    rest: &Rest,
-    entry: Entry,
-    maker: &mut Maker,
-) -> anyhow::Result<Route> {
-    let (method, pattern) = match &binding.pattern {
-        Some(Pattern::Get(path)) => (Method::GET, path),
-        Some(Pattern::Put(path)) => (Method::PUT, path),
-        Some(Pattern::Post(path)) => (Method::POST, path),
-        Some(Pattern::Delete(path)) => (Method::DELETE, path),
-        Some(Pattern::Patch(path)) => (Method::PATCH, path),
-        Some(Pattern::Custom(_)) | None => bail!("one of the five usual methods is needed"),
-    };
-    let request = maker.of(&rpc.input())?;
-    let response = maker.of(&rpc.output())?;
-
-    let var_names = variables(pattern)?;
-    let vars = var_names
-        .iter()
-        .map(|name| field(&request, name))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    for var in &vars {
-        let var = &request.fields[*var];
-        ensure!(
-            !var.repeated && !matches!(var.kind, Kind::Message(_)),
-            "`{}` cannot stand in a path",
-            var.name
-        );
-    }
-    let request_headers = rest
-        .request_headers
-        .iter()
-        .map(|header| Ok((name(header)?, field(&request, &header.value)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-
-    let body = body(&request, &binding.body)?;
-    ensure!(
-        body == Body::None || !matches!(method, Method::GET | Method::DELETE),
-        "{method} takes no body"
-    );
-    let mut taken = vars.clone();
-    taken.extend(request_headers.iter().map(|(_, field)| field));
-    if let Body::Raw(field) | Body::Message(field) = body {
-        taken.push(field);
-    }
-    let query = query(&rpc.input(), &request, body, &taken, &rest.remaining_query)?;
-
-    let response_headers = rest
-        .response_headers
-        .iter()
-        .map(|header| {
-            let url = header.name == "location";
-            let value = &header.value;
-            let template = Template::parse(value, header.format(), url, &var_names, &response)?;
-            Ok((name(header)?, template))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let status_field = match rest.status_field.as_str() {
-        "" => None,
-        path => {
-            let (numbers, field) = response.path(path).context("status_field names no field")?;
-            ensure!(
-                matches!(field.kind, Kind::Int32),
-                "status_field is an int32"
-            );
-            Some(numbers)
-        }
-    };
-    let package = rpc.parent_service().package_name().to_owned();
-    ensure!(
-        !rest.cookies || package.starts_with("objectmesh.auth."),
-        "only auth-svc sets cookies"
-    );
-    let status = match rest.status {
-        0 if rest.empty => StatusCode::NO_CONTENT,
-        0 => StatusCode::OK,
-        status => StatusCode::from_u16(u16::try_from(status)?)?,
-    };
-    let further = rest.further_statuses.iter();
-    let further = further.map(|status| Ok(StatusCode::from_u16(u16::try_from(*status)?)?));
-    let safe = method == Method::GET || has_no_side_effects(rpc);
-    // A stream that answers nothing but a refusal needs no form.
-    let stream = match entry.implemented {
-        true => Form::of(rpc, &response, rest.event_stream.as_ref())?.map(Arc::new),
-        false => None,
-    };
-    Ok(Route {
-        rate_class: rate_class(rest, safe, &entry.rule, &package),
-        safe,
-        stream,
-        method,
-        pattern: pattern.as_str().into(),
-        rpc: format!("/{}/{}", rpc.parent_service().full_name(), rpc.name()).parse()?,
-        package,
-        entry,
-        status,
-        further_statuses: further.collect::<anyhow::Result<_>>()?,
-        body_limit: match rest.body_limit {
-            0 => BODY_LIMIT_DEFAULT,
-            limit => usize::try_from(limit)?,
-        },
-        cookies: rest.cookies,
-        summary: summary(rpc),
-        shadowed_by: Vec::new(),
-        expand: rest.expand(),
-        deprecated: rest.deprecation.as_ref().map(Deprecated::of).transpose()?,
-        vars,
-        query,
-        request_headers,
-        body,
-        body_optional: rest.body_optional,
-        empty: rest.empty,
-        status_field,
-        response_body: match binding.response_body.as_str() {
-            "" => None,
-            path => Some(field(&response, path)?),
-        },
-        response_headers,
-        shapes: Shapes { request, response },
-    })
-}
-
-/// Whether the RPC says of itself that it changes nothing.
-fn has_no_side_effects(rpc: &MethodDescriptor) -> bool {
-    let options = rpc.method_descriptor_proto().options.as_ref();
-    let level = options.map(|options| options.idempotency_level());
-    level == Some(IdempotencyLevel::NoSideEffects)
-}
-
-/// The one place that decides which rate limit counts a route, where the RPC does not say it.
-fn rate_class(rest: &Rest, safe: bool, rule: &Rule, package: &str) -> RateClass {
-    let public = matches!(rule, Rule::Public(_));
-    match rest.rate_class() {
-        RateClass::Unspecified if safe => RateClass::Reads,
-        RateClass::Unspecified if public && package.starts_with("objectmesh.auth.") => {
-            RateClass::Auth
-        }
-        RateClass::Unspecified => RateClass::Writes,
-        stated => stated,
-    }
-}
-
-/// The names in a path's braces. Wider patterns of google.api.http (`{name=**}`, `:verb`) are not
-/// used here, so they are refused.
-fn variables(pattern: &str) -> anyhow::Result<Vec<String>> {
-    ensure!(
-        pattern.starts_with('/') && !pattern.ends_with('/') && !pattern.contains(':'),
-        "`{pattern}` is no plain path"
-    );
-    let mut names = Vec::new();
-    for segment in pattern.split('/') {
-        match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-            Some(name) => names.push(name.to_owned()),
-            None => ensure!(
-                !segment.contains(['{', '}', '*']),
-                "`{segment}` is no plain path segment"
-            ),
-        }
-    }
-    Ok(names)
-}
-
-fn field(shape: &Shape, name: &str) -> anyhow::Result<usize> {
-    shape
-        .named(name)
-        .with_context(|| format!("{} has no field `{name}`", shape.name))
-}
-
-fn name(header: &Header) -> anyhow::Result<HeaderName> {
-    Ok(HeaderName::from_lowercase(header.name.as_bytes())?)
-}
-
-fn body(request: &Arc<Shape>, name: &str) -> anyhow::Result<Body> {
-    Ok(match name {
-        "" => Body::None,
-        "*" => Body::Whole,
-        name => {
-            let position = field(request, name)?;
-            match &request.fields[position] {
-                field if field.repeated => bail!("`{name}` is a list; a body is one thing"),
-                field => match field.kind {
-                    Kind::Json => Body::Raw(position),
-                    Kind::Message(_) => Body::Message(position),
-                    _ => bail!("`{name}` is neither raw JSON nor a message"),
-                },
-            }
-        }
-    })
-}
-
-fn query(
-    message: &MessageDescriptor,
-    request: &Shape,
-    body: Body,
-    taken: &[usize],
-    remaining: &str,
-) -> anyhow::Result<Query> {
-    let remaining = match remaining {
-        "" => None,
-        name => {
-            let field = message
-                .get_field_by_name(name)
-                .filter(|field| field.is_list())
-                .filter(|field| matches!(field.kind(), Reflected::Message(m) if m.full_name() == QUERY_PARAMETER))
-                .with_context(|| format!("`{name}` is no list of query parameters"))?;
-            Some(field.number())
-        }
-    };
-    let mut names = HashMap::new();
-    for (position, field) in request.fields.iter().enumerate() {
-        let free = body != Body::Whole && !field.hidden && !taken.contains(&position);
-        if !free || matches!(field.kind, Kind::Message(_)) {
-            continue;
-        }
-        let own = [&field.json, &field.name];
-        for name in own.into_iter().chain(&field.aliases) {
-            let before = names.insert(name.clone(), position);
-            ensure!(
-                before.is_none_or(|before| before == position),
-                "query parameter `{name}` means two fields"
-            );
-        }
-    }
-    Ok(Query { names, remaining })
-}
-
-/// The first sentence of the RPC's comment, without its full stop.
-fn summary(rpc: &MethodDescriptor) -> String {
-    let comment = Comments::of(&rpc.parent_file()).at(rpc.path());
-    comments::summary(&comment).to_owned()
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Route {
-    /// Writes the request message.
+    /// Writes the request message; where the body streams, the first of the messages, without any of it.
     ///
     /// # Errors
     /// Names the parameter, or lists the fields; `reason` is `MALFORMED_JSON` for a body that is none or
@@ -51,17 +51,21 @@ impl Route {
     /// Checks that a body is one that the route takes.
     ///
     /// # Errors
-    /// Unless the media type is JSON, unencoded.
+    /// Unless the media type is JSON, unencoded. A body that streams may be of any type.
     pub fn check_media_type(&self, headers: &HeaderMap) -> Result<()> {
-        let refuse = |message: String| {
-            Error::media_type(message).with("supported", vec!["application/json"])
-        };
+        let streams = matches!(self.body, Body::Stream(_));
+        let supported = if streams { "*/*" } else { "application/json" };
+        let refuse =
+            |message: String| Error::media_type(message).with("supported", vec![supported]);
         if let Some(coding) = headers.get(header::CONTENT_ENCODING)
             && coding != "identity"
         {
             return Err(refuse(
                 "Bodies are taken without Content-Encoding".to_owned(),
             ));
+        }
+        if streams {
+            return Ok(());
         }
         let Some(given) = headers.get(header::CONTENT_TYPE) else {
             return Err(refuse(
@@ -126,7 +130,8 @@ impl Route {
     }
 
     fn encode_body(&self, body: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        if self.body == Body::None || (body.is_empty() && self.body_optional) {
+        let elsewhere = matches!(self.body, Body::None | Body::Stream(_));
+        if elsewhere || (body.is_empty() && self.body_optional) {
             return Ok(());
         }
         if body.is_empty() {
@@ -134,7 +139,7 @@ impl Route {
         }
         let request = &self.shapes.request;
         match self.body {
-            Body::None => Ok(()),
+            Body::None | Body::Stream(_) => Ok(()),
             Body::Raw(position) => {
                 put_bytes(out, request.fields[position].number, body);
                 Ok(())
@@ -217,7 +222,7 @@ fn header_text<'h>(
 }
 
 /// Percent-decodes once; `None` for what is no UTF-8 or holds a NUL. In a query a plus is a blank.
-fn decoded(text: &str, plus_is_blank: bool) -> Option<Cow<'_, str>> {
+pub(crate) fn decoded(text: &str, plus_is_blank: bool) -> Option<Cow<'_, str>> {
     let text = if plus_is_blank && text.contains('+') {
         Cow::Owned(text.replace('+', " "))
     } else {

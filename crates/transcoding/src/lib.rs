@@ -8,26 +8,32 @@
 
 pub mod access;
 mod build;
+mod challenge;
 mod comments;
 mod deprecation;
 mod encode;
 mod error;
 mod event_stream;
+mod frame;
 mod json;
 pub mod openapi;
+mod plan;
 mod render;
 mod scalar;
 mod shape;
 mod table;
 mod template;
+mod upload;
 mod wire;
 
 #[cfg(test)]
 mod oracle;
 
 pub use access::Entry;
+pub use challenge::Challenge;
 pub use deprecation::Deprecated;
 pub use error::{Error, Misfit, Parts, Result, Violation};
 pub use event_stream::{EVENT_STREAM, Form, HTTP_BODY, Piece};
 pub use proto::annotations::v1::{Expand, RateClass};
-pub use table::{Match, Route, Table, Vars};
+pub use table::{Match, Route, Table, Vars, family};
+pub use upload::{PIECE_MAX, RawBody};

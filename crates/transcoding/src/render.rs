@@ -34,17 +34,20 @@ impl Route {
         if self.empty || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
             return Ok((status, Vec::new()));
         }
-        let mut printer = Printer {
-            out: Vec::with_capacity(wire.len() + wire.len() / 8 + 128),
-            slots: Vec::with_capacity(32),
+        let body = match &self.frame {
+            Some(frame) => frame.render(vars, wire).map_err(Error::reply)?,
+            None => {
+                let mut printer = Printer::with_capacity(wire.len() + wire.len() / 8 + 128);
+                printer
+                    .body(&self.shapes.response, self.response_body, wire)
+                    .map_err(Error::reply)?;
+                printer.out
+            }
         };
-        printer
-            .body(&self.shapes.response, self.response_body, wire)
-            .map_err(Error::reply)?;
         headers
             .entry(header::CONTENT_TYPE)
             .or_insert(HeaderValue::from_static("application/json"));
-        Ok((status, printer.out))
+        Ok((status, body))
     }
 
     fn status_of(&self, wire: &[u8]) -> Result<StatusCode> {
@@ -81,14 +84,27 @@ pub(crate) fn message(shape: &Shape, wire: &[u8]) -> std::result::Result<Vec<u8>
     Ok(printer.out)
 }
 
-struct Printer {
+/// Writes messages and fields as JSON, one after the other.
+pub(crate) struct Printer {
     out: Vec<u8>,
     /// One slot a field of every message that is open; kept between messages.
     slots: Vec<Slot>,
 }
 
 impl Printer {
-    fn body(
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self {
+            out: Vec::with_capacity(bytes),
+            slots: Vec::with_capacity(32),
+        }
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// Writes a message, or one of its fields alone: null where that is not there and could be told.
+    pub(crate) fn body(
         &mut self,
         shape: &Shape,
         picked: Option<usize>,
@@ -303,7 +319,7 @@ impl Printer {
         self.text(text);
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
     }
 
@@ -329,7 +345,7 @@ impl Printer {
         self.out.extend_from_slice(&digits[at..]);
     }
 
-    fn string(&mut self, text: &[u8]) {
+    pub(crate) fn string(&mut self, text: &[u8]) {
         // Peers write Rust strings, so this only costs when the wire lies.
         let text = String::from_utf8_lossy(text);
         self.out.push(b'"');
@@ -382,7 +398,8 @@ impl Printer {
     }
 }
 
-fn packable(kind: &Kind) -> bool {
+/// Whether values of that kind stand in one field when they are many.
+pub(crate) fn packable(kind: &Kind) -> bool {
     !matches!(
         kind,
         Kind::String | Kind::Bytes | Kind::Json | Kind::Timestamp | Kind::Message(_)

@@ -36,6 +36,8 @@ pub(crate) struct Field {
     pub(crate) presence: bool,
     pub(crate) nullable: bool,
     pub(crate) hidden: bool,
+    /// Whether the HTTP body streams into it.
+    pub(crate) raw_body: bool,
     /// Further query parameter names.
     pub(crate) aliases: Vec<String>,
     /// Whether a request has to give it.
@@ -198,6 +200,7 @@ impl Shapes {
             presence,
             nullable: options.nullable,
             hidden: options.hidden,
+            raw_body: options.raw_body,
             aliases: options.aliases.clone(),
             required: options.required,
             schema: match options.schema.as_str() {
@@ -216,6 +219,10 @@ impl Shapes {
         Ok(match descriptor.kind() {
             Reflected::Bytes if options.raw_json => Kind::Json,
             _ if options.raw_json => bail!("raw_json is for bytes"),
+            Reflected::Bytes if options.raw_body && !options.hidden && !descriptor.is_list() => {
+                Kind::Bytes
+            }
+            _ if options.raw_body => bail!("raw_body is for one field of bytes"),
             Reflected::Bool => Kind::Bool,
             Reflected::Int32 => Kind::Int32,
             Reflected::Sint32 => Kind::Sint32,
@@ -242,7 +249,12 @@ impl Shapes {
                 other if other.starts_with("google.protobuf.") => {
                     bail!("{other} has no REST form yet")
                 }
-                _ => Kind::Message(self.of(&message)?),
+                _ => {
+                    let shape = self.of(&message)?;
+                    let streamed = shape.fields.iter().any(|field| field.raw_body);
+                    ensure!(!streamed, "raw_body stands in the request itself");
+                    Kind::Message(shape)
+                }
             },
         })
     }

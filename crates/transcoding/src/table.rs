@@ -1,12 +1,17 @@
 //! The table: which route a method and path lead to.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, uri::PathAndQuery};
 use proto::annotations::v1::{Expand, RateClass};
 
 use crate::{
-    access::Entry, deprecation::Deprecated, event_stream::Form, shape::Shape, template::Template,
+    access::Entry, challenge::Challenge, deprecation::Deprecated, event_stream::Form, frame::Frame,
+    shape::Shape, template::Template, upload::RawBody,
 };
 
 /// The header by which a client makes a change repeatable.
@@ -18,6 +23,8 @@ pub struct Table {
     pub(crate) routes: Vec<Route>,
     /// One router a method, so that the others tell what a path allows.
     pub(crate) routers: Vec<(Method, matchit::Router<usize>)>,
+    /// The same routes as the profiles of the contract have them, with their paths and bodies.
+    pub(crate) profiles: BTreeMap<String, Table>,
 }
 
 /// One method and path, and the RPC behind it.
@@ -53,6 +60,12 @@ pub struct Route {
     pub deprecated: Option<Deprecated>,
     /// How the reply streams, where it does.
     pub stream: Option<Arc<Form>>,
+    /// How the body of a request streams, where it does.
+    pub upload: Option<RawBody>,
+    /// What a 401 says of the way in.
+    pub challenge: Option<Challenge>,
+    /// The body that a profile wants instead of the message's own.
+    pub(crate) frame: Option<Frame>,
     /// The paths among its own that belong to more literal routes of other methods.
     pub(crate) shadowed_by: Vec<Literals>,
     pub(crate) shapes: Shapes,
@@ -116,6 +129,8 @@ pub(crate) enum Body {
     Raw(usize),
     /// This message field.
     Message(usize),
+    /// This field, piece by piece, as it arrives.
+    Stream(usize),
 }
 
 /// Where a method and path lead.
@@ -146,6 +161,17 @@ impl Table {
     #[must_use]
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// The routes under the prefix of a profile; `None` when the contract has no such profile.
+    #[must_use]
+    pub fn profile(&self, name: &str) -> Option<&Self> {
+        self.profiles.get(name)
+    }
+
+    /// The names of the contract's profiles, in order.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
     }
 
     /// Finds the route. HEAD goes where GET does, a trailing slash is ignored, and literal
@@ -220,6 +246,15 @@ impl Table {
     }
 }
 
+/// The first segment of a path after the version: the family of a route, and its tag. Outside of the
+/// version it is the first segment of all: `.well-known`.
+#[must_use]
+pub fn family(path: &str) -> &str {
+    let rest = path.strip_prefix("/api/v1/").unwrap_or(path);
+    let rest = rest.trim_start_matches('/');
+    rest.split('/').next().unwrap_or_default()
+}
+
 fn trimmed(path: &str) -> &str {
     match path.strip_suffix('/') {
         Some(shorter) if !shorter.is_empty() => shorter,
@@ -235,6 +270,12 @@ impl Route {
         let bound = |name: &HeaderName| self.request_headers.iter().any(|(own, _)| own == name);
         let key = headers.get(&IDEMPOTENCY_KEY);
         self.safe || (key.is_some_and(|key| !key.is_empty()) && bound(&IDEMPOTENCY_KEY))
+    }
+
+    /// Whether a profile has a body of its own for it.
+    #[must_use]
+    pub fn is_framed(&self) -> bool {
+        self.frame.is_some()
     }
 
     /// Whether a request's body is read at all.

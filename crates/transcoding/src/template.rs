@@ -120,7 +120,7 @@ impl Template {
 }
 
 /// A value as text; `None` for an empty one (unset, zero, no characters).
-fn print(kind: &Kind, value: &Value, wire: &[u8]) -> Option<String> {
+pub(crate) fn print(kind: &Kind, value: &Value, wire: &[u8]) -> Option<String> {
     let text = match (kind, value) {
         (_, Value::Varint(0) | Value::Fixed32(0) | Value::Fixed64(0)) => return None,
         (Kind::Bool, _) => "true".to_owned(),

@@ -169,9 +169,14 @@ pub(crate) fn put_fixed32(out: &mut Vec<u8>, number: u32, value: u32) {
 }
 
 pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
-    put_tag(out, number, BYTES);
-    put_varint(out, value.len() as u64);
+    put_bytes_head(out, number, value.len());
     out.extend_from_slice(value);
+}
+
+/// What stands before the bytes of a length-delimited field.
+pub(crate) fn put_bytes_head(out: &mut Vec<u8>, number: u32, len: usize) {
+    put_tag(out, number, BYTES);
+    put_varint(out, len as u64);
 }
 
 /// Writes a length-delimited field whose content `write` appends.

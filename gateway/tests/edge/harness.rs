@@ -9,6 +9,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
 };
+use transcoding::Table;
 
 use crate::fakes;
 
@@ -67,9 +68,21 @@ pub(crate) async fn start_with(config: Config, peers: Peers) -> Edge {
 }
 
 pub(crate) async fn start_limited(config: Config, peers: Peers, limits: Limits) -> Edge {
+    start_over(None, config, peers, limits).await
+}
+
+/// A gateway over that table of routes, or the product's.
+pub(crate) async fn start_over(
+    table: Option<Table>,
+    config: Config,
+    peers: Peers,
+    limits: Limits,
+) -> Edge {
     let sessions = SessionStore::embedded();
     let tasks = Tasks::default();
-    let gateway = gateway::build(config, peers, sessions.clone(), limits, tasks.clone()).unwrap();
+    let table = table.unwrap_or_else(|| Table::from_descriptors().unwrap());
+    let (store, its) = (sessions.clone(), tasks.clone());
+    let gateway = gateway::build_over(table, config, peers, store, limits, its).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel();

@@ -18,7 +18,7 @@ use crate::{
     access::Entry,
     comments::{Comments, details, summary},
     shape::{Field, Kind},
-    table::Body,
+    table::{Body, family},
 };
 
 /// The routes of one service, as OpenAPI says them.
@@ -106,7 +106,7 @@ impl Contract {
             let rpc = descriptor(pool, route)?;
             contract
                 .tags
-                .entry(segment(&route.pattern).to_owned())
+                .entry(family(&route.pattern).to_owned())
                 .or_insert_with(|| maker.service(&rpc));
             contract.operations.push(maker.operation(route, &rpc));
         }
@@ -126,7 +126,7 @@ impl Contract {
         let open = |operation: &&Operation| is_open(&operation.entry);
         for operation in self.operations.iter().filter(open) {
             fragment.add(&operation.path, &operation.method, operation.value.clone());
-            let tag = segment(&operation.path);
+            let tag = family(&operation.path);
             if let Some(text) = self.tags.get(tag) {
                 fragment.tags.insert(tag.to_owned(), text.clone());
             }
@@ -157,6 +157,16 @@ impl Contract {
     }
 }
 
+/// A body that streams, of any type.
+fn binary(description: &str, required: bool) -> Value {
+    let content = json!({"*/*": {"schema": {"type": "string", "format": "binary"}}});
+    let mut body = json!({"content": content, "required": required});
+    if !description.is_empty() {
+        body["description"] = json!(description);
+    }
+    body
+}
+
 /// The path, with its variables named as fields are in JSON.
 fn path(route: &Route) -> Arc<str> {
     let mut path = route.pattern.to_string();
@@ -166,12 +176,6 @@ fn path(route: &Route) -> Arc<str> {
         path = path.replace(&written, &shown);
     }
     path.into()
-}
-
-/// The first segment after the version: the family of a route, its tag.
-fn segment(path: &str) -> &str {
-    let rest = path.strip_prefix("/api/v1/").unwrap_or(path);
-    rest.split('/').next().unwrap_or_default()
 }
 
 fn descriptor(pool: &DescriptorPool, route: &Route) -> anyhow::Result<MethodDescriptor> {
@@ -211,7 +215,7 @@ impl Maker {
     fn operation(&mut self, route: &Route, rpc: &MethodDescriptor) -> Operation {
         let comment = Comments::of(&rpc.parent_file()).at(rpc.path());
         let mut value = Map::new();
-        value.insert("tags".to_owned(), json!([segment(&route.pattern)]));
+        value.insert("tags".to_owned(), json!([family(&route.pattern)]));
         value.insert("summary".to_owned(), json!(summary(&comment)));
         let description = description(&comment, &route.entry);
         if !description.is_empty() {
@@ -327,6 +331,11 @@ impl Maker {
         let shape = &route.shapes.request;
         let (schema, text) = match route.body {
             Body::None => return None,
+            Body::Stream(position) => {
+                let field = &shape.fields[position];
+                let text = self.schemas.comment(shape, Some(field.number));
+                return Some(binary(&text, !route.body_optional));
+            }
             Body::Whole => {
                 let mut taken = route.vars.clone();
                 taken.extend(route.request_headers.iter().map(|(_, position)| *position));
@@ -369,7 +378,15 @@ impl Maker {
         if !headers.is_empty() {
             success.insert("headers".to_owned(), Value::Object(headers));
         }
-        if let Some(form) = &route.stream {
+        let plain = route
+            .stream
+            .as_ref()
+            .is_some_and(|form| !form.may_be_events());
+        if plain {
+            let content = json!({"*/*": {"schema": {"type": "string", "format": "binary"}}});
+            success.insert("content".to_owned(), content);
+            success.insert("description".to_owned(), json!("The content."));
+        } else if let Some(form) = &route.stream {
             // No type: some readers of this document check the text, others each event.
             let events = json!({"description": "Server-sent events, each with JSON as its data."});
             let mut content = json!({EVENT_STREAM: {"schema": events}});
