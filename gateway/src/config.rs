@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
-use mesh::{config::Secret, connection::Deadlines};
+use mesh::{config::Secret, connection::Deadlines, pace::CLIENT_IDLE_MAX};
 use serde::{Deserialize, Deserializer};
 
 use crate::{
@@ -159,6 +159,12 @@ impl Config {
                 problems.push(format!("gateway.{key}: must be more than 0"));
             }
         }
+        if Duration::from_millis(self.upload_idle_ms) >= CLIENT_IDLE_MAX {
+            let longest = CLIENT_IDLE_MAX.as_millis();
+            problems.push(format!(
+                "gateway.upload_idle_ms: must be less than the {longest} that services wait"
+            ));
+        }
         ensure!(problems.is_empty(), "{}", problems.join("\n"));
         let origins = Origins {
             own,
@@ -241,9 +247,10 @@ mod tests {
             ("OBJECTMESH__GATEWAY__ENVIRONMENT", "production"),
             ("OBJECTMESH__GATEWAY__TRUSTED_PROXIES", "10.0.0.0/99"),
             ("OBJECTMESH__GATEWAY__TRUSTED_ORIGINS", "example.org"),
+            ("OBJECTMESH__GATEWAY__UPLOAD_IDLE_MS", "60000"),
         ]);
         let problems = config.unwrap().check().unwrap_err().to_string();
-        assert_eq!(problems.lines().count(), 3, "{problems}");
+        assert_eq!(problems.lines().count(), 4, "{problems}");
         assert!(load(&[("OBJECTMESH__GATEWAY__LISTN", "x")]).is_err());
     }
 }

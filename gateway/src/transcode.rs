@@ -202,14 +202,14 @@ impl Call<'_> {
     ) -> Result<Response, Refusal> {
         let (app, context, route) = (self.app, self.context, self.route);
         let (version, headers) = (self.parts.version, &self.parts.headers);
-        let _upload_permit = app.concurrency.upload()?;
-        let upload = Upload::new(body, raw_body, route.body_limit);
+        let limit = route.entry.deadline;
+        let identified = timeout_at(context.started + limit, self.caller()).await;
+        // Nothing was done yet. From strangers nothing is read, not even to forget it.
+        let identified = identified.map_err(|_| timed_out(limit, true))?;
+        let (credential, caller) = identified?;
+        let upload = Upload::new(body, raw_body, route, headers);
         let passed_on = async {
-            let limit = route.entry.deadline;
-            let identified = timeout_at(context.started + limit, self.caller()).await;
-            // Nothing was done yet.
-            let identified = identified.map_err(|_| timed_out(limit, true))?;
-            let (credential, caller) = identified?;
+            let _upload_permit = app.concurrency.upload()?;
             let mut ctx = call_context(app, context, headers, caller, STREAM_LIFE_MAX);
             upload::check_head(route, headers)?;
             let first = self.encode(&[], &ctx)?;

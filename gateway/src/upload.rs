@@ -47,16 +47,19 @@ struct State {
     /// Bytes that were taken from the client.
     taken: usize,
     limit: usize,
+    /// How many there will be, where the client says it.
+    declared: Option<u64>,
     failure: Option<Refusal>,
 }
 
 impl Upload {
-    /// A body of at most `limit` bytes.
-    pub(crate) fn new(body: Body, raw_body: RawBody, limit: usize) -> Self {
+    /// The body of a request to a route.
+    pub(crate) fn new(body: Body, raw_body: RawBody, route: &Route, headers: &HeaderMap) -> Self {
         let state = State {
             body: Some(body),
             taken: 0,
-            limit,
+            limit: route.body_limit,
+            declared: body::declared(headers),
             failure: None,
         };
         Self {
@@ -142,7 +145,12 @@ impl Shared {
             let failure = match frame {
                 None => {
                     state.body = None;
-                    return Poll::Ready(None);
+                    let taken = state.taken as u64;
+                    if state.declared.is_none_or(|declared| declared == taken) {
+                        return Poll::Ready(None);
+                    }
+                    // An HTTP/2 stream that is reset without an error ends like a whole one.
+                    broke_off("it is shorter than declared")
                 }
                 Some(Err(error)) => broke_off(error),
                 Some(Ok(frame)) => {
@@ -217,7 +225,7 @@ fn idled(idle: Duration) -> Refusal {
 }
 
 /// 400: the connection, or the stream on it, ended before the body did.
-fn broke_off(cause: axum::Error) -> Refusal {
+fn broke_off(cause: impl std::fmt::Display) -> Refusal {
     tracing::debug!(error = %cause, "a body broke off");
     let error = Error::new(Reason::ValidationError, "The body broke off");
     Refusal::with_status(error, StatusCode::BAD_REQUEST)

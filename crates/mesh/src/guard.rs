@@ -27,15 +27,11 @@ use crate::{
     ctx::{self, CLIENT_ADDRESS, RECORDS, REQUEST_ID},
     error::Reason,
     identity::{Identity, Kind},
-    pace::{Pace, Paced, Turn},
+    pace::{CLIENT_IDLE_MAX, Pace, Paced, Turn},
     resolver::{Credential, Resolver},
     revision,
     telemetry::{self, Served, Trace},
 };
-
-/// How long a caller whose request streams may send nothing. Longer than gateways wait for their clients,
-/// so that they are the ones to say it.
-const CLIENT_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The layer. Cheap to clone.
 #[derive(Clone)]

@@ -13,6 +13,10 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status, body::Body};
 
+/// How long a service waits for a caller whose request streams. Longer than gateways wait for their clients,
+/// so that they are the ones to say it.
+pub const CLIENT_IDLE_MAX: Duration = Duration::from_secs(60);
+
 /// Who is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {

@@ -194,6 +194,30 @@ async fn a_client_that_goes_away_cancels_its_call() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_reset_is_no_whole_body() {
+    let mut mesh = Mesh::remote(Config::default()).await;
+    for reason in [h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
+        let stream = TcpStream::connect(&mesh.edge.address).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        mesh.edge.spawn(async move {
+            let _ = connection.await;
+        });
+        let request = http::Request::post(format!("http://{}{PATH}", mesh.edge.address))
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-length", "100");
+        let mut client = client.ready().await.unwrap();
+        let request = request.body(()).unwrap();
+        let (_answer, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"0123456789"), false)
+            .unwrap();
+        assert_eq!(mesh.event().await, Event::Begun("a b".to_owned()));
+        body.send_reset(reason);
+        let event = mesh.event().await;
+        assert!(matches!(event, Event::Broken | Event::Dropped), "{event:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_service_that_refuses_early_is_heard_at_once() {
     for mesh in [
         Mesh::local(Config::default()).await,
