@@ -28,7 +28,7 @@ use mesh::{
     delegation::Delegation,
     guard::Guard,
     process::Runtime,
-    resolver::{Door, Resolver},
+    resolver::{Tier, Resolver},
     service_identity::ServiceIdentity,
 };
 use proto::ai::v1::{
@@ -72,7 +72,7 @@ pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Re
         problems.join("; ")
     );
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), runtime.secret);
-    let resolver = Resolver::new(Door::Service, peers.auth.clone(), None);
+    let resolver = Resolver::new(Tier::Service, peers.auth.clone(), None);
     resolver.follow(&tasks, own.clone());
     let metadata = Replica::follow(&tasks, peers.data.clone(), own.clone(), |snapshot, _| {
         snapshot

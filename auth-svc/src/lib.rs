@@ -20,7 +20,7 @@ use mesh::{
     db::Db,
     guard::Guard,
     process::Runtime,
-    resolver::{Door, Resolver},
+    resolver::{Tier, Resolver},
 };
 use proto::auth::v1::{
     api_key_service_server::ApiKeyServiceServer, auth_service_server::AuthServiceServer,
@@ -73,7 +73,7 @@ pub async fn build(mut config: Config, peers: Peers, runtime: Runtime) -> anyhow
         .add_service(ApiKeyServiceServer::new(grpc::ApiKeys(app.clone())))
         .add_service(RevocationServiceServer::new(grpc::Revocations(app.clone())))
         .add_service(IdentityServiceServer::new(grpc::IdentityRpc(app.clone())));
-    let resolver = Resolver::new(Door::Service, peers.auth, None);
+    let resolver = Resolver::new(Tier::Service, peers.auth, None);
     resolver.follow(&tasks, app.own_identity());
     let guard = Guard::new(NAME, resolver, config.reflection)?;
     let contract = Arc::new(openapi::contract()?);

@@ -21,7 +21,7 @@ use mesh::{
     db::{Db, Migration},
     guard::Guard,
     process::Runtime,
-    resolver::{Door, Resolver},
+    resolver::{Tier, Resolver},
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
@@ -146,7 +146,7 @@ pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Re
     let scripts = LazyPool::new(&scripts.program, scripts.workers);
     let rooms = Rooms::open(db, scripts).await?;
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), runtime.secret);
-    let resolver = Resolver::new(Door::Service, peers.auth, None);
+    let resolver = Resolver::new(Tier::Service, peers.auth, None);
     resolver.follow(&tasks, own);
     let metadata = Some(rooms.catalog.served());
     let guard = Guard::over_metadata(NAME, resolver, config.reflection, metadata)?;

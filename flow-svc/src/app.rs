@@ -8,12 +8,12 @@ use mesh::{
     Ctx, Link, Result,
     db::{Db, queue::Worker},
     delegation::Delegation,
-    route::Table,
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };
 use script::LazyPool;
 use serde_json::{Map, Value};
+use transcoding::Table;
 
 use crate::catalog::{Action, Catalog};
 

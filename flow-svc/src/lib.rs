@@ -24,8 +24,7 @@ use mesh::{
     guard::Guard,
     node::MESSAGE_MAX,
     process::Runtime,
-    resolver::{Door, Resolver},
-    route::Table,
+    resolver::{Tier, Resolver},
     service_identity::ServiceIdentity,
 };
 use proto::flow::v1::{
@@ -33,6 +32,7 @@ use proto::flow::v1::{
 };
 use script::LazyPool;
 use tonic::service::Routes;
+use transcoding::Table;
 
 use crate::{app::App, catalog::Catalog};
 
@@ -56,7 +56,7 @@ pub struct Peers {
 pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
     let tasks = runtime.tasks;
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), runtime.secret);
-    let resolver = Resolver::new(Door::Service, peers.auth.clone(), None);
+    let resolver = Resolver::new(Tier::Service, peers.auth.clone(), None);
     resolver.follow(&tasks, own.clone());
     let db = Db::open(&DbConfig {
         service: NAME,

@@ -7,9 +7,9 @@ use mesh::{
     error::Reason,
     guard,
     resolver::{Credential, Resolver},
-    route::Route,
 };
 use tokio::time::Instant;
+use transcoding::Route;
 
 use crate::{
     origin::Origins,

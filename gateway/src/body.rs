@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Body;
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use mesh::{Error, error::Reason, route::Route};
+use mesh::{Error, error::Reason, tasks::Tasks};
 use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
+use transcoding::Route;
 
 use crate::response::Refusal;
 
@@ -38,9 +40,7 @@ where
     if !route.takes_body() || body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = declared(headers);
     let mut body = pin!(body);
     if declared.is_some_and(|declared| declared > route.body_limit as u64) {
         discard(body.as_mut(), deadline).await;
@@ -69,6 +69,20 @@ where
         route.check_media_type(headers)?;
     }
     Ok(bytes)
+}
+
+/// The length that a request gives its body.
+pub(crate) fn declared(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// Reads on and forgets what a client still sends after it was answered, beside all else.
+pub(crate) fn discard_beside(tasks: &Tasks, body: Body) {
+    tasks.spawn(async move {
+        let patience = Instant::now() + DISCARD_FOR;
+        discard(pin!(body), patience).await;
+    });
 }
 
 /// Reads on and forgets, within bounds: a client that is still sending when the connection closes

@@ -7,14 +7,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mesh::{Error, route::RateClass};
+use mesh::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use transcoding::RateClass;
 
 use crate::address;
+
+/// One of so many requests may be an upload.
+const UPLOADS_SHARE: usize = 4;
 
 /// The limits, and what there is.
 pub(crate) struct ConcurrencyLimit {
     requests: Arc<Semaphore>,
+    /// Of the requests, those whose bodies are passed on as they arrive.
+    uploads: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     /// For connections that come when there are too many: they are told so, and health can be asked
     /// on them.
@@ -55,6 +61,7 @@ impl ConcurrencyLimit {
         let capacity = |count: usize| count.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             requests: Arc::new(Semaphore::new(capacity(requests))),
+            uploads: Arc::new(Semaphore::new(capacity(requests / UPLOADS_SHARE))),
             connections: Arc::new(Semaphore::new(capacity(connections))),
             spare: Arc::new(Semaphore::new(capacity(connections / 8))),
             shares: Arc::default(),
@@ -77,6 +84,13 @@ impl ConcurrencyLimit {
             Ok(_) => Err(refused("connections")),
             Err(_) => Err(refused("requests")),
         }
+    }
+
+    /// A permit, beside its request's, for a body that is passed on as it arrives: those last as long as
+    /// their clients are slow, and must leave room for all others.
+    pub(crate) fn upload(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let uploads = Arc::clone(&self.uploads);
+        uploads.try_acquire_owned().map_err(|_| refused("uploads"))
     }
 
     /// A permit for a connection from that address; `None` when it can only be closed. Without an
@@ -130,6 +144,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uploads_leave_room_for_other_requests() {
+        let limit = ConcurrencyLimit::new(8, 10, 10);
+        let uploads = [limit.upload(), limit.upload()];
+        assert!(uploads.iter().all(Result::is_ok));
+        assert!(limit.upload().is_err());
+        drop(uploads);
+        assert!(limit.upload().is_ok());
+        // Where there are few requests one may still be an upload.
+        assert!(ConcurrencyLimit::new(1, 1, 1).upload().is_ok());
+    }
 
     #[test]
     fn an_address_has_a_share_of_the_connections() {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
-use mesh::connection::Deadlines;
+use mesh::{connection::Deadlines, pace::CLIENT_IDLE_MAX};
 use serde::{Deserialize, Deserializer};
 
 use crate::{
@@ -49,6 +49,11 @@ pub struct Config {
     pub idle_timeout_ms: u64,
     /// For a client to take anything of an answer that is ready for it, in milliseconds.
     pub write_timeout_ms: u64,
+    /// For a client to send more of a body that is passed on as it arrives, in milliseconds.
+    pub upload_idle_ms: u64,
+    /// Profiles of other APIs that are served under `/compat/<profile>`.
+    #[serde(deserialize_with = "list")]
+    pub compat: Vec<String>,
     /// How long running requests may take to end after a shutdown was asked for, in milliseconds.
     pub drain_ms: u64,
 }
@@ -135,10 +140,17 @@ impl Config {
             ("head_timeout_ms", millis(self.head_timeout_ms)),
             ("idle_timeout_ms", millis(self.idle_timeout_ms)),
             ("write_timeout_ms", millis(self.write_timeout_ms)),
+            ("upload_idle_ms", millis(self.upload_idle_ms)),
         ] {
             if value == 0 {
                 problems.push(format!("gateway.{key}: must be more than 0"));
             }
+        }
+        if Duration::from_millis(self.upload_idle_ms) >= CLIENT_IDLE_MAX {
+            let longest = CLIENT_IDLE_MAX.as_millis();
+            problems.push(format!(
+                "gateway.upload_idle_ms: must be less than the {longest} that services wait"
+            ));
         }
         ensure!(problems.is_empty(), "{}", problems.join("\n"));
         let origins = Origins {
@@ -222,9 +234,10 @@ mod tests {
             ("OBJECTMESH__GATEWAY__ENVIRONMENT", "production"),
             ("OBJECTMESH__GATEWAY__TRUSTED_PROXIES", "10.0.0.0/99"),
             ("OBJECTMESH__GATEWAY__TRUSTED_ORIGINS", "example.org"),
+            ("OBJECTMESH__GATEWAY__UPLOAD_IDLE_MS", "60000"),
         ]);
         let problems = config.unwrap().check().unwrap_err().to_string();
-        assert_eq!(problems.lines().count(), 3, "{problems}");
+        assert_eq!(problems.lines().count(), 4, "{problems}");
         assert!(load(&[("OBJECTMESH__GATEWAY__LISTN", "x")]).is_err());
     }
 }

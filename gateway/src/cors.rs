@@ -17,9 +17,11 @@ use crate::{request_context::RequestContext, response::empty};
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const HEADERS: &str = "Authorization, Content-Type, Accept, Accept-Language, X-API-Key, If-Match, \
-    If-None-Match, Idempotency-Key, Prefer, X-Request-Id, X-Environment-Id, traceparent";
+    If-None-Match, Idempotency-Key, Prefer, X-Request-Id, X-Environment-Id, traceparent, \
+    MCP-Protocol-Version, Mcp-Method, Mcp-Name, Last-Event-ID, Range";
 const EXPOSED: &str = "set-auth-token, ETag, X-Request-Id, X-RateLimit-Limit, \
-    X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Location";
+    X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Location, WWW-Authenticate, \
+    Content-Range, Content-Disposition";
 /// Browsers cap this themselves; two hours is the longest that Chrome keeps.
 const MAX_AGE_S: &str = "7200";
 

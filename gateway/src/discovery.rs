@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use axum::response::Response;
 use http::StatusCode;
-use mesh::route::{Route, Table};
 use proto::annotations::v1::access::Rule;
 use serde_json::{Map, Value, json};
+use transcoding::{Route, Table, family};
 
 use crate::{probes::Status, response::json_response};
 
@@ -157,8 +157,9 @@ fn deprecation(table: &Table) -> Value {
 fn families(table: &Table) -> Vec<Family> {
     let mut seen = BTreeSet::new();
     let mut families = Vec::new();
-    for route in table.routes() {
-        let segment = segment(route);
+    let versioned = table.routes().iter();
+    for route in versioned.filter(|route| route.pattern.starts_with("/api/v1/")) {
+        let segment = family(&route.pattern);
         if !seen.insert(segment.to_owned()) {
             continue;
         }
@@ -189,12 +190,6 @@ fn families(table: &Table) -> Vec<Family> {
     families
 }
 
-fn segment(route: &Route) -> &str {
-    let rest = route.pattern.strip_prefix("/api/v1/");
-    rest.and_then(|rest| rest.split('/').next())
-        .unwrap_or_default()
-}
-
 fn endpoint(route: &Route) -> Value {
     let path = route.pattern.replace('{', ":").replace('}', "");
     let mut endpoint = json!({
@@ -202,7 +197,7 @@ fn endpoint(route: &Route) -> Value {
         "path": path,
         "summary": route.summary,
         "auth": "session",
-        "tags": [segment(route)],
+        "tags": [family(&route.pattern)],
     });
     if !route.entry.implemented {
         endpoint["implemented"] = json!(false);

@@ -15,21 +15,22 @@ use axum::{
 };
 use futures::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use mesh::{Error, guard, route::RateClass};
+use mesh::Error;
 use tokio::time::timeout_at;
 use tower::Service;
+use transcoding::{RateClass, access};
 
 use crate::{
     docs::{self, Asset},
-    origin, own_paths, probes,
+    own_paths, probes, public_url,
     request_context::RequestContext,
-    response::{Refusal, empty},
+    response::{Refusal, empty, timed_out},
     state::AppState,
-    transcode::{self, is_overtaken, timed_out},
+    transcode::{self, is_overtaken},
 };
 
 /// The longest that making a document may take.
-const LIMIT: Duration = guard::DEADLINE_DEFAULT;
+const LIMIT: Duration = access::DEADLINE_DEFAULT;
 /// What answers: the own paths' router, or the table of routes. The router is asked for its own paths
 /// alone; as its fallback the table would pay for it with each request.
 #[derive(Clone)]
@@ -181,7 +182,10 @@ async fn describe(State(app): State<Arc<AppState>>, request: Request) -> Respons
             }
             document => document?,
         };
-        Ok(document.response(&server(app, context, headers), headers))
+        // Without a host that is one, the document's own address has to do.
+        let server = public_url::of(app, context, headers);
+        let server = server.as_deref().unwrap_or("/");
+        Ok(document.response(server, headers))
     })
     .await
 }
@@ -205,24 +209,4 @@ where
     let mut response = outcome.unwrap_or_else(|refusal| refusal.into_response(path, &[]));
     transcode::tell_limit(&context, response.headers_mut());
     response
-}
-
-/// The URL under which the client reaches the gateway, for the document's `servers`.
-fn server(app: &AppState, context: &RequestContext, headers: &HeaderMap) -> String {
-    if let Some(url) = &app.config.public_url {
-        return url.trim_end_matches('/').to_owned();
-    }
-    let forwarded = |name| context.proxied.then(|| text(headers, name)).flatten();
-    let scheme = match forwarded("x-forwarded-proto") {
-        Some("https") => "https",
-        _ => "http",
-    };
-    let host = forwarded("x-forwarded-host").or_else(|| text(headers, header::HOST.as_str()));
-    // Without a host that is one, the document's own address has to do.
-    host.and_then(|host| origin::url(scheme, host))
-        .unwrap_or_else(|| "/".to_owned())
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok()
 }

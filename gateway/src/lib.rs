@@ -15,6 +15,7 @@ mod discovery;
 mod docs;
 mod handlers;
 mod head;
+mod http_metadata;
 mod layers;
 mod limits;
 pub mod openapi;
@@ -23,12 +24,15 @@ mod own_paths;
 mod path;
 mod probes;
 pub mod process;
+mod public_url;
 mod request_context;
 mod request_target;
 mod response;
 mod serve;
 mod state;
+mod stream;
 mod transcode;
+mod upload;
 mod upstream;
 
 use std::sync::Arc;
@@ -38,12 +42,12 @@ use mesh::{
     Link,
     process::Runtime,
     ready::Readiness,
-    resolver::{Door, Resolver},
+    resolver::{Tier, Resolver},
     revision::Seen,
-    route::Table,
     service_identity::ServiceIdentity,
     telemetry,
 };
+use transcoding::Table;
 
 pub use config::{Config, DEFAULTS, PeerUrls, Sections};
 pub use limits::{Limits, RateLimit};
@@ -99,13 +103,40 @@ pub fn build(
     limits: Limits,
     runtime: Runtime,
 ) -> anyhow::Result<Gateway> {
+    let table = Table::from_descriptors().context("the route table")?;
+    build_over(table, config, peers, limits, runtime)
+}
+
+/// The same over another table of routes than that of the product's contract.
+///
+/// # Errors
+/// As [`build`]; when a route has no service, or a path that is the gateway's own.
+pub fn build_over(
+    table: Table,
+    config: Config,
+    peers: Peers,
+    limits: Limits,
+    runtime: Runtime,
+) -> anyhow::Result<Gateway> {
     let Runtime {
         secret,
         sessions,
         tasks,
     } = runtime;
     let (origins, proxies) = config.check()?;
-    let table = Table::from_descriptors().context("the route table")?;
+    for name in &config.compat {
+        let known = table.profile(name).is_some();
+        anyhow::ensure!(
+            known,
+            "gateway.compat: the contract has no profile `{name}`"
+        );
+    }
+    let own = table.routes().iter();
+    let mut own = own.filter(|route| own_paths::is_own(&route.pattern));
+    anyhow::ensure!(
+        own.next().is_none(),
+        "a route of the contract has a path that is the gateway's own"
+    );
     let upstreams = peers
         .all()
         .map(|(name, link, package)| (package, Arc::new(Upstream::new(name, link.clone()))));
@@ -122,7 +153,7 @@ pub fn build(
         })
         .collect::<anyhow::Result<_>>()?;
     let discovery = Discovery::new(&table, &config.environment, config.public_discovery);
-    let resolver = Resolver::new(Door::Edge, peers.auth.clone(), Some(sessions.clone()));
+    let resolver = Resolver::new(Tier::Edge, peers.auth.clone(), Some(sessions.clone()));
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), secret);
     resolver.follow(&tasks, own);
     let concurrency = ConcurrencyLimit::new(
@@ -147,6 +178,7 @@ pub fn build(
         documents,
         probes,
         revision: Seen::default(),
+        tasks,
         config,
     });
     Ok(Gateway { readiness, app })

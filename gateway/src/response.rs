@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{body::Body, response::Response};
@@ -24,9 +25,10 @@ pub(crate) struct Streaming<S> {
 
 impl<S> Streaming<S>
 where
-    S: Stream<Item = Bytes> + Send + Unpin + 'static,
+    S: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
 {
-    /// The body of these pieces; dropping it ends what makes them.
+    /// The body of these pieces; dropping it ends what makes them, and an error breaks it off so that its
+    /// client can tell.
     pub(crate) fn body(pieces: S, permit: Option<OwnedSemaphorePermit>) -> Body {
         Body::new(Self {
             pieces,
@@ -37,17 +39,17 @@ where
 
 impl<S> http_body::Body for Streaming<S>
 where
-    S: Stream<Item = Bytes> + Unpin,
+    S: Stream<Item = Result<Bytes, Error>> + Unpin,
 {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let piece = Pin::new(&mut self.pieces).poll_next(cx);
-        piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+        piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -70,6 +72,12 @@ impl From<Error> for Refusal {
             error,
             status: None,
         }
+    }
+}
+
+impl From<transcoding::Error> for Refusal {
+    fn from(error: transcoding::Error) -> Self {
+        Error::from(error).into()
     }
 }
 
@@ -185,4 +193,15 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
+}
+
+/// 504. A change that may have been made says so.
+pub(crate) fn timed_out(limit: Duration, safe: bool) -> Error {
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let error = Error::new(Reason::Timeout, "The deadline passed").with("deadlineMs", limit);
+    if safe {
+        error
+    } else {
+        error.with("outcome", "unknown")
+    }
 }

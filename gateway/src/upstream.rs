@@ -13,10 +13,16 @@ use std::{
 use bytes::Bytes;
 use mesh::{
     Ctx, Error, Link,
+    call::{self, Answer, Failure, Outcome},
     error::Reason,
-    route::{self, Answer, Failure, Form, Opened, Outcome, Route},
 };
 use tower::retry::budget::{Budget as _, TpsBudget};
+use transcoding::{Form, Route};
+
+use crate::{
+    stream::{self, Opened},
+    upload::Upload,
+};
 
 /// How often a call is made again at most.
 const REPEATS_MAX: u32 = 2;
@@ -62,7 +68,7 @@ impl Upstream {
         self.note_call();
         let mut retries = Retries::new(self);
         loop {
-            let called = route::call(self.link.clone(), route, message.clone(), ctx, cookie).await;
+            let called = call::unary(self.link.clone(), route, message.clone(), ctx, cookie).await;
             let failure = match called {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -89,12 +95,38 @@ impl Upstream {
         self.note_call();
         let mut retries = Retries::new(self);
         loop {
-            let opened = route::open(self.link.clone(), route, form, message.clone(), ctx).await;
+            let opened = stream::open(self.link.clone(), route, form, message.clone(), ctx).await;
             let failure = match opened {
                 Ok(opened) => return Ok(opened),
                 Err(failure) => failure,
             };
             let may = failure.outcome == Outcome::NotSent;
+            if !may || !retries.another(ctx.deadline).await {
+                return Err(told(failure, route));
+            }
+        }
+    }
+
+    /// Passes a body on to the route's RPC; again when it surely did not run and nothing of the body was
+    /// taken.
+    pub(crate) async fn upload(
+        &self,
+        route: &Route,
+        upload: &Upload,
+        first: &Bytes,
+        ctx: &Ctx,
+        cookie: Option<&str>,
+    ) -> Result<Answer, Error> {
+        self.note_call();
+        let mut retries = Retries::new(self);
+        loop {
+            let messages = upload.messages(first.clone());
+            let called = call::streaming(self.link.clone(), route, messages, ctx, cookie).await;
+            let failure = match called {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let may = failure.outcome == Outcome::NotSent && !upload.has_begun();
             if !may || !retries.another(ctx.deadline).await {
                 return Err(told(failure, route));
             }

@@ -12,7 +12,7 @@ use mesh::{
     guard::Guard,
     identity::{Identity, Purpose},
     openapi::{Contract, Describe, Fragment},
-    resolver::{Door, Resolver},
+    resolver::{Tier, Resolver},
     tasks::Tasks,
 };
 use proto::data::v1::{
@@ -116,7 +116,7 @@ impl FakeData {
     /// The node, which verifies callers at auth-svc.
     pub(crate) async fn node(&self, auth: Link) -> Node {
         let guard =
-            Guard::new("data-svc", Resolver::new(Door::Service, auth, None), false).unwrap();
+            Guard::new("data-svc", Resolver::new(Tier::Service, auth, None), false).unwrap();
         let routes = Routes::default()
             .add_service(PrincipalServiceServer::new(self.clone()))
             .add_service(ChangeServiceServer::new(self.clone()));

@@ -50,6 +50,11 @@ const PIECE: usize = 64 * 1024;
 /// Longest list of requests of one HTTP/2 connection that are worked on at once.
 const STREAMS_MAX: u32 = 250;
 
+/// What a client may send ahead of what reads it on one stream of HTTP/2, and on one connection in all, in
+/// bytes. The second is the larger one, or a body that is read slowly would stop all others.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
+
 /// Serves the requests of one connection until it ends, or, after `stop`, until those in flight have
 /// been answered. `head_max` is the largest head of HTTP/2 that reaches `service`, in bytes.
 ///
@@ -85,6 +90,8 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(head_max)
         .keep_alive_interval(Duration::from_secs(20));
     let counted = Arc::clone(&activity);

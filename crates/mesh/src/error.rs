@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _, pb};
+use transcoding::Misfit;
 
 pub use proto::errors::v1::ErrorReason as Reason;
 
@@ -414,6 +415,34 @@ impl From<Error> for Status {
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         Self::from_status(&status)
+    }
+}
+
+impl From<transcoding::Error> for Error {
+    fn from(error: transcoding::Error) -> Self {
+        let parts = error.into_parts();
+        let error = match parts.misfit {
+            Misfit::Reply => {
+                let cause = parts.cause;
+                return Self::internal(cause.unwrap_or_else(|| anyhow::anyhow!(parts.message)));
+            }
+            Misfit::MediaType => Self::new(Reason::UnsupportedMediaType, parts.message),
+            Misfit::Request if parts.violations.is_empty() => {
+                Self::new(Reason::ValidationError, parts.message)
+            }
+            Misfit::Request => Self::fields(parts.violations.into_iter().map(Into::into).collect()),
+        };
+        let details = parts.details.into_iter();
+        details.fold(error, |error, (key, value)| error.with(key, value))
+    }
+}
+
+impl From<transcoding::Violation> for FieldViolation {
+    fn from(violation: transcoding::Violation) -> Self {
+        Self {
+            options: violation.options,
+            ..Self::new(violation.field, violation.code, violation.message)
+        }
     }
 }
 

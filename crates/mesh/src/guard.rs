@@ -8,17 +8,18 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use futures::{FutureExt as _, future::BoxFuture};
-use proto::annotations::v1::{Access, RateClass, Rest, access::Rule};
+use proto::annotations::v1::access::Rule;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
+use transcoding::access::{self, Entry};
 
 use crate::{
     Ctx, Error, Result, clock,
@@ -26,84 +27,11 @@ use crate::{
     ctx::{self, CLIENT_ADDRESS, RECORDS, REQUEST_ID},
     error::Reason,
     identity::{Identity, Kind},
+    pace::{CLIENT_IDLE_MAX, Pace, Paced, Turn},
     resolver::{Credential, Resolver},
     revision,
     telemetry::{self, Served, Trace},
 };
-
-/// Deadline of an RPC whose `rest` option states none.
-pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
-
-/// Who may call one RPC, and how long it may take.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The `access` option.
-    pub rule: Rule,
-    /// The API key scope that opens it; empty = none does.
-    pub scope: String,
-    /// The longest a call may take.
-    pub deadline: Duration,
-    /// False while nothing stands behind the RPC.
-    pub implemented: bool,
-    /// Whether it is served under any load: what has to stay reachable, and the mesh's own calls,
-    /// without which a call that has its place could not go on.
-    pub never_shed: bool,
-    /// Whether it answers a stream, whose place is taken until it ends.
-    pub streams: bool,
-}
-
-/// Reads the access table of every RPC: `/package.Service/Method` → [`Entry`].
-///
-/// # Errors
-/// When an RPC states no `access`: its process must not start.
-pub fn access_table() -> anyhow::Result<HashMap<String, Entry>> {
-    let pool = proto::descriptor_pool();
-    let access = pool
-        .get_extension_by_name("objectmesh.annotations.v1.access")
-        .context("the protos declare no `access` option")?;
-    let rest = pool
-        .get_extension_by_name("objectmesh.annotations.v1.rest")
-        .context("the protos declare no `rest` option")?;
-    let mut table = HashMap::new();
-    for service in pool.services() {
-        for method in service.methods() {
-            let path = format!("/{}/{}", service.full_name(), method.name());
-            let options = method.options();
-            let stated: Access = options
-                .get_extension(&access)
-                .as_message()
-                .context("`access` is a message")?
-                .transcode_to()?;
-            let rest: Rest = options
-                .get_extension(&rest)
-                .as_message()
-                .context("`rest` is a message")?
-                .transcode_to()?;
-            let rule = stated
-                .rule
-                .with_context(|| format!("{path} states no access option"))?;
-            let deadline = match rest.deadline_ms {
-                0 => DEADLINE_DEFAULT,
-                ms => Duration::from_millis(ms.into()),
-            };
-            let scope = stated.scope;
-            let never_shed =
-                matches!(rule, Rule::Internal(_)) || rest.rate_class() == RateClass::Exempt;
-            table.insert(
-                path,
-                Entry {
-                    rule,
-                    scope,
-                    deadline,
-                    implemented: !rest.not_implemented,
-                    never_shed,
-                    streams: method.is_server_streaming(),
-                },
-            );
-        }
-    }
-    Ok(table)
-}
 
 /// The layer. Cheap to clone.
 #[derive(Clone)]
@@ -161,14 +89,28 @@ impl Guard {
         reflection: bool,
         metadata: Option<Arc<revision::Served>>,
     ) -> anyhow::Result<Self> {
+        let access = access::table(proto::descriptor_pool())?;
+        Ok(Self::over_access(
+            service, resolver, reflection, metadata, access,
+        ))
+    }
+
+    /// The same for the RPCs of another contract than this product's.
+    #[must_use]
+    pub fn over_access(
+        service: &'static str,
+        resolver: Resolver,
+        reflection: bool,
+        metadata: Option<Arc<revision::Served>>,
+        access: HashMap<String, Entry>,
+    ) -> Self {
         // Handles made before anything records would count nothing.
         telemetry::metrics();
-        let access = access_table()?;
         let answered = access.keys().map(|path| path.trim_start_matches('/'));
         let answered = answered.map(|rpc| (rpc.to_owned(), Answered::of(rpc)));
         let load = ConcurrencyLimit::new(service);
         telemetry::gauge_in_flight(service, &load);
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 service,
                 answered: answered.collect(),
@@ -178,7 +120,7 @@ impl Guard {
                 load,
                 metadata,
             }),
-        })
+        }
     }
 
     /// The places for calls.
@@ -248,7 +190,7 @@ impl Guard {
         let served = Served::rpc(self.inner.service, &rpc, &request_id, request.headers());
         let span = served.span().clone();
         let trace = served.trace().cloned();
-        let mut answering = Answering {
+        let mut answering = CallRecord {
             guard: &self,
             rpc: &rpc,
             served,
@@ -310,8 +252,16 @@ impl Guard {
             true => None,
             false => Some(self.inner.load.enter()?),
         };
-        let limit = grpc_timeout(request.headers())
-            .map_or(entry.deadline, |asked| asked.min(entry.deadline));
+        // What streams in may take long as long as neither side keeps the other waiting.
+        let longest = match entry.uploads {
+            true => access::STREAM_LIFE_MAX,
+            false => entry.deadline,
+        };
+        let limit = grpc_timeout(request.headers()).map_or(longest, |asked| asked.min(longest));
+        let pace = entry.uploads.then(Arc::<Pace>::default);
+        if let Some(pace) = &pace {
+            request = request.map(|body| Body::new(Paced::new(body, Arc::clone(pace))));
+        }
         let ctx = Ctx {
             caller: None,
             deadline: Instant::now() + limit,
@@ -351,13 +301,17 @@ impl Guard {
                 Some(_) | None => response,
             })
         };
-        match tokio::time::timeout(limit, work).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::new(Reason::Timeout, "The deadline passed").with(
-                "deadlineMs",
-                u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-            )),
-        }
+        let mut work = pin!(tokio::time::timeout(limit, work));
+        let answer = match &pace {
+            None => work.as_mut().await,
+            Some(pace) => tokio::select! {
+                answer = work.as_mut() => answer,
+                turn = pace.overdue(CLIENT_IDLE_MAX, entry.deadline) => {
+                    return Err(kept_waiting(turn, entry.deadline));
+                }
+            },
+        };
+        answer.unwrap_or_else(|_| Err(deadline_passed(limit)))
     }
 
     /// Who calls. On public RPCs a credential that is not good counts as none; but an identity
@@ -396,7 +350,7 @@ impl Guard {
 }
 
 /// A call that is being answered; told when it is, or when its caller has gone away.
-struct Answering<'g> {
+struct CallRecord<'g> {
     guard: &'g Guard,
     rpc: &'g str,
     served: Served,
@@ -405,7 +359,7 @@ struct Answering<'g> {
     answered: bool,
 }
 
-impl Answering<'_> {
+impl CallRecord<'_> {
     fn count(&self, code: Code, took: Duration) {
         if let Some(known) = self.guard.inner.answered.get(self.rpc) {
             known.took.record(took);
@@ -452,11 +406,24 @@ impl Answering<'_> {
     }
 }
 
-impl Drop for Answering<'_> {
+impl Drop for CallRecord<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.tell(Code::Cancelled);
         }
+    }
+}
+
+fn deadline_passed(limit: Duration) -> Error {
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    Error::new(Reason::Timeout, "The deadline passed").with("deadlineMs", limit)
+}
+
+/// What ends a request that streams when one side keeps the other waiting.
+fn kept_waiting(turn: Turn, silence: Duration) -> Error {
+    match turn {
+        Turn::Service => deadline_passed(silence),
+        Turn::Client => Error::new(Reason::Timeout, "Nothing more of the request arrived"),
     }
 }
 

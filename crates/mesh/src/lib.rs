@@ -5,7 +5,7 @@
 
 pub(crate) mod admin;
 pub mod audit;
-mod comments;
+pub mod call;
 pub mod concurrency;
 pub mod config;
 pub mod connection;
@@ -19,13 +19,13 @@ pub mod link;
 
 pub mod node;
 pub mod openapi;
+pub mod pace;
 mod preface;
 pub mod process;
 pub mod ready;
 pub mod resolver;
 pub mod revision;
 pub mod revocation;
-pub mod route;
 pub mod service_identity;
 pub mod session;
 pub mod tasks;

@@ -33,6 +33,9 @@ pub const MESSAGE_MAX: usize = 32 * 1024 * 1024;
 
 /// How long a client has to begin speaking HTTP/2; after that, keep-alive watches its connection.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a caller may send ahead of a handler on one stream, and on one connection in all, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * STREAM_WINDOW;
 
 /// A service, built.
 pub struct Node {
@@ -168,6 +171,10 @@ impl Node {
             // tonic's default is unbounded, and h2 closes a connection flooded with small frames.
             .max_concurrent_streams(Some(1000))
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            // What a handler does not read yet counts against both windows: where the one of the
+            // connection is no larger, a request that streams slowly stops all others on it.
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .layer(self.guard.clone())
             .add_routes(self.routes.clone())
             .serve_with_incoming_shutdown(incoming, shutdown);

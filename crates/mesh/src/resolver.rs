@@ -129,7 +129,7 @@ fn malformed() -> Error {
 
 /// Who may hand in identity tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Tier {
     /// A service: identity tokens are taken.
     Service,
     /// The REST edge: identity tokens are never taken from a client.
@@ -143,7 +143,7 @@ pub struct Resolver {
 }
 
 struct Inner {
-    door: Door,
+    tier: Tier,
     auth: Link,
     verifier: Verifier,
     // A lock, so that one fetch answers everybody who waits for it.
@@ -168,7 +168,7 @@ impl Resolver {
     /// use of a session is checked there and the token is kept while it lives; without one
     /// (services) an exchanged credential is kept 5 seconds.
     #[must_use]
-    pub fn new(door: Door, auth: Link, sessions: Option<SessionStore>) -> Self {
+    pub fn new(tier: Tier, auth: Link, sessions: Option<SessionStore>) -> Self {
         let exchanged_for = if sessions.is_some() {
             Duration::from_secs(55)
         } else {
@@ -176,7 +176,7 @@ impl Resolver {
         };
         Self {
             inner: Arc::new(Inner {
-                door,
+                tier,
                 auth,
                 verifier: Verifier::default(),
                 key_fetches: tokio::sync::Mutex::default(),
@@ -235,7 +235,7 @@ impl Resolver {
     /// or `EXPIRED_TOKEN` where another one for the same caller may do.
     pub async fn resolve(&self, credential: &Credential) -> Result<Caller> {
         if credential.looks_like_identity_token() {
-            if self.inner.door == Door::Edge {
+            if self.inner.tier == Tier::Edge {
                 return Err(Error::unauthenticated("The credential is not valid"));
             }
             let token = credential.as_str();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use mesh::{
     identity::Identity,
     openapi::{Contract, Fragment, Operation, reference},
-    route::Expand,
 };
 use metadata::{ApiMethod, Object, json_schema};
+use proto::annotations::v1::Expand;
 use serde_json::{Value, json};
 
 use super::{

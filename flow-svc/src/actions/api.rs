@@ -2,12 +2,10 @@
 //! through a gateway (docs/reference/automation.md, "Actions").
 
 use http::{HeaderMap, HeaderValue, Method};
-use mesh::{
-    Ctx, Error, Link, Result,
-    route::{self, Match},
-};
+use mesh::{Ctx, Error, Link, Result, call};
 use metadata::Action as Spec;
 use serde_json::{Map, Value, json};
+use transcoding::Match;
 
 use crate::{app::App, catalog::Action};
 
@@ -61,7 +59,7 @@ pub(super) async fn call(
         false => String::new(),
     };
     let message = route.encode(&vars, query, &headers, body.as_bytes())?;
-    let answer = route::call(link, route, message, ctx, None).await?;
+    let answer = call::unary(link, route, message, ctx, None).await?;
     let (_, body) = route.render(&vars, &answer.message, &mut HeaderMap::new())?;
     if body.is_empty() {
         return Ok(None);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use mesh::{
     identity::Identity,
     openapi::{Contract, Fragment, Operation},
-    route::Expand,
 };
 use metadata::{Param, params_schema};
+use proto::annotations::v1::Expand;
 use serde_json::{Value, json};
 
 use super::Visible;

@@ -3,8 +3,8 @@
 use mesh::{
     identity::Identity,
     openapi::{Contract, Fragment, Operation},
-    route::Expand,
 };
+use proto::annotations::v1::Expand;
 use serde_json::{Map, Value, json};
 
 use super::Visible;

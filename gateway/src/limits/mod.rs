@@ -18,8 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh::{Error, ctx::Caller, error::Reason, route::RateClass};
+use mesh::{Error, ctx::Caller, error::Reason};
 use serde::Deserialize;
+use transcoding::RateClass;
 
 use self::{
     gcra::{Level, Rate},

@@ -9,7 +9,7 @@ use mesh::{
     guard::Guard,
     identity::{Claims, Identity, Kind, TokenSigner},
     openapi::Contract,
-    resolver::{Door, Resolver},
+    resolver::{Tier, Resolver},
     tasks::Tasks,
 };
 use proto::{
@@ -72,7 +72,7 @@ pub(crate) async fn data_node(auth: &Link) -> Node {
 }
 
 async fn node(name: &'static str, routes: Routes, auth: &Link) -> Node {
-    let resolver = Resolver::new(Door::Service, auth.clone(), None);
+    let resolver = Resolver::new(Tier::Service, auth.clone(), None);
     let guard = Guard::new(name, resolver, false).unwrap();
     let package = name.replace("-svc", ".");
     let contract = Contract::of(&format!("objectmesh.{package}")).unwrap();

@@ -9,6 +9,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
 };
+use transcoding::Table;
 
 use crate::fakes;
 
@@ -67,9 +68,20 @@ pub(crate) async fn start_with(config: Config, peers: Peers) -> Edge {
 }
 
 pub(crate) async fn start_limited(config: Config, peers: Peers, limits: Limits) -> Edge {
+    start_over(None, config, peers, limits).await
+}
+
+/// A gateway over that table of routes, or the product's.
+pub(crate) async fn start_over(
+    table: Option<Table>,
+    config: Config,
+    peers: Peers,
+    limits: Limits,
+) -> Edge {
     let runtime = Runtime::alone(Secret::default());
     let (sessions, tasks) = (runtime.sessions.clone(), runtime.tasks.clone());
-    let gateway = gateway::build(config, peers, limits, runtime).unwrap();
+    let table = table.unwrap_or_else(|| Table::from_descriptors().unwrap());
+    let gateway = gateway::build_over(table, config, peers, limits, runtime).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel();

@@ -150,7 +150,8 @@ async fn cors_opens_to_trusted_origins_only() {
     assert_eq!(
         got.header("access-control-expose-headers"),
         "set-auth-token, ETag, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, \
-         X-RateLimit-Reset, Retry-After, Location"
+         X-RateLimit-Reset, Retry-After, Location, WWW-Authenticate, Content-Range, \
+         Content-Disposition"
     );
 }
 

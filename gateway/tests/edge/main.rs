@@ -5,6 +5,7 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+mod bodies;
 mod connections;
 mod errors;
 mod fakes;
@@ -12,6 +13,10 @@ mod harness;
 mod head;
 mod identity;
 mod limits;
+mod memory;
 mod openapi;
 mod own;
+mod probe;
+mod profiles;
 mod transcoding;
+mod uploads;

@@ -7,7 +7,7 @@ use mesh::{
     Link,
     config::Secret,
     delegation::{Delegation, DelegationGrant, Task},
-    resolver::{Door, Resolver},
+    resolver::{Tier, Resolver},
     service_identity::ServiceIdentity,
 };
 use proto::ai::v1::{
@@ -460,7 +460,7 @@ async fn an_agent_decides_nothing() {
     let pending = proposed(&mesh, &mesh.admin, "create_record", input).await;
     let auth = Link::connect(&mesh.at.auth[0]).expect("an address");
     let own = ServiceIdentity::new("flow-svc", auth.clone(), Secret::new(SECRET));
-    let resolver = Resolver::new(Door::Service, auth.clone(), None);
+    let resolver = Resolver::new(Tier::Service, auth.clone(), None);
     let user = pending["requested_by"].as_str().unwrap();
     let task = Task {
         run_id: "run".to_owned(),

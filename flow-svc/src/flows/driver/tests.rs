@@ -6,14 +6,14 @@ use mesh::{
     Link,
     db::{DbConfig, DbError, Statement},
     delegation::Delegation,
-    resolver::{Door, Resolver},
-    route::Table,
+    resolver::{Tier, Resolver},
     service_identity::{ServiceIdentity, ServiceToken},
     tasks::Tasks,
 };
 use script::LazyPool;
 use serde_json::json;
 use tempfile::TempDir;
+use transcoding::Table;
 
 use super::*;
 use crate::{
@@ -48,7 +48,7 @@ impl Bed {
             })
         };
         let own = ServiceIdentity::minting("flow-svc", Box::new(mint));
-        let resolver = Resolver::new(Door::Service, away.clone(), None);
+        let resolver = Resolver::new(Tier::Service, away.clone(), None);
         let compile = |snapshot, _: Option<&_>| crate::catalog::Catalog::compile(&snapshot, None);
         let app = App {
             catalog: Replica::follow(&tasks, away.clone(), own.clone(), compile),
