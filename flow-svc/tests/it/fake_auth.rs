@@ -9,12 +9,10 @@ use std::{
 use ed25519_dalek::SigningKey;
 use futures::{StreamExt as _, stream::BoxStream};
 use mesh::{
-    Error, Link, Node,
+    Error, Link,
     guard::Guard,
     identity::{Actor, Claims, Identity, Kind, Purpose, TokenSigner},
-    openapi::Contract,
     resolver::{Door, Resolver},
-    tasks::Tasks,
 };
 use proto::auth::v1::{
     ExchangeCredentialRequest, ExchangeCredentialResponse, IssueDelegatedTokenRequest,
@@ -25,6 +23,7 @@ use proto::auth::v1::{
     revocation_service_server::{RevocationService, RevocationServiceServer},
 };
 use tonic::{Request, Response, Status, service::Routes};
+use tower::Layer as _;
 
 const SEED: [u8; 32] = [7; 32];
 const KID: &str = "test";
@@ -87,22 +86,14 @@ impl FakeAuth {
         (token, claims.exp * 1000)
     }
 
-    /// The node, which verifies its callers by its own keys.
-    pub(crate) async fn node(&self, own: Link) -> Node {
-        let resolver = Resolver::new(Door::Service, own, None);
+    /// Binds it behind its guard, which verifies callers by its own keys.
+    pub(crate) fn bind(&self, link: &Link) {
+        let resolver = Resolver::new(Door::Service, link.clone(), None);
         let guard = Guard::new("auth-svc", resolver, false).unwrap();
         let routes = Routes::default()
             .add_service(IdentityServiceServer::new(self.clone()))
             .add_service(RevocationServiceServer::new(self.clone()));
-        let contract = Contract::of("objectmesh.auth.").unwrap();
-        let node = Node::new(
-            "auth-svc",
-            routes,
-            guard,
-            Tasks::default(),
-            Arc::new(contract),
-        );
-        node.await.unwrap()
+        link.bind(guard.layer(routes.prepare()));
     }
 }
 

@@ -7,29 +7,24 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use futures::{
-    StreamExt as _,
-    stream::{self, BoxStream},
-};
 use mesh::{
-    Ctx, Error, Link, Node,
+    Ctx, Error, Link,
     error::Reason,
     guard::Guard,
     identity::{Identity, Purpose},
-    openapi::Contract,
     resolver::{Door, Resolver},
-    tasks::Tasks,
 };
 use metadata::{Item, ItemType};
 use proto::data::v1::{
     self as pb,
-    change_service_server::{ChangeService, ChangeServiceServer},
+    change_service_server::ChangeServiceServer,
     record_service_server::{RecordService, RecordServiceServer},
-    registry_service_server::{RegistryService, RegistryServiceServer},
+    registry_service_server::RegistryServiceServer,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, service::Routes};
+use tower::Layer as _;
 
 use crate::fake_filter::matches;
 
@@ -38,19 +33,19 @@ use crate::fake_filter::matches;
 pub(crate) struct FakeData {
     state: Arc<Mutex<State>>,
     /// Counts what happened, for those who wait for it.
-    happened: watch::Sender<u64>,
+    pub(crate) happened: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
-    items: Vec<Item>,
-    revision: u64,
+    pub items: Vec<Item>,
+    pub revision: u64,
     records: Vec<Record>,
     /// What writes under a key answered.
     answered: HashMap<String, Record>,
-    changes: Vec<pb::Change>,
+    pub changes: Vec<pb::Change>,
     /// Changes up to here are no longer kept.
-    forgotten: i64,
+    pub forgotten: i64,
     /// Streams of changes that were opened, and after which position.
     pub followed: Vec<pb::WatchChangesRequest>,
     /// Every call of a record, also a refused one.
@@ -136,7 +131,7 @@ impl FakeData {
         self.state.lock().unwrap()
     }
 
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.happened.send_modify(|count| *count += 1);
     }
 
@@ -270,23 +265,15 @@ impl FakeData {
         assert!(waited.is_ok(), "not in time: {what}");
     }
 
-    /// The node, which verifies its callers at auth-svc.
-    pub(crate) async fn node(&self, auth: Link) -> Node {
-        let resolver = Resolver::new(Door::Service, auth, None);
+    /// Binds it behind its guard, which verifies callers at auth-svc.
+    pub(crate) fn bind(&self, link: &Link, auth: &Link) {
+        let resolver = Resolver::new(Door::Service, auth.clone(), None);
         let guard = Guard::new("data-svc", resolver, false).unwrap();
         let routes = Routes::default()
             .add_service(RegistryServiceServer::new(self.clone()))
             .add_service(RecordServiceServer::new(self.clone()))
             .add_service(ChangeServiceServer::new(self.clone()));
-        let contract = Contract::of("objectmesh.data.").unwrap();
-        let node = Node::new(
-            "data-svc",
-            routes,
-            guard,
-            Tasks::default(),
-            Arc::new(contract),
-        );
-        node.await.unwrap()
+        link.bind(guard.layer(routes.prepare()));
     }
 
     /// Keeps a call, refuses who may not make it, and says what is planned for it.
@@ -357,7 +344,8 @@ impl FakeData {
     }
 }
 
-fn head(state: &State) -> i64 {
+/// The position of the last change.
+pub(crate) fn head(state: &State) -> i64 {
     let last = state.changes.last();
     last.map_or(state.forgotten, |change| change.position)
 }
@@ -402,100 +390,6 @@ fn named(value: &Value) -> Result<(), Error> {
 fn merge(value: &mut Value, patch: &Value) {
     for (key, one) in patch.as_object().into_iter().flatten() {
         value[key.as_str()] = one.clone();
-    }
-}
-
-#[tonic::async_trait]
-impl RegistryService for FakeData {
-    type WatchRegistryStream = BoxStream<'static, Result<pb::WatchRegistryResponse, Status>>;
-
-    async fn watch_registry(
-        &self,
-        request: Request<pb::WatchRegistryRequest>,
-    ) -> Result<Response<Self::WatchRegistryStream>, Status> {
-        let identity = Ctx::of(&request)?.identity()?.clone();
-        assert!(identity.is_service_for(Purpose::FollowMetadata));
-        let (data, happened) = (self.clone(), self.happened.subscribe());
-        let told = stream::unfold((data, happened, 0), async |(data, mut happened, told)| {
-            loop {
-                let snapshot = snapshot(&data.state(), told);
-                if let Some(snapshot) = snapshot {
-                    let revision = snapshot.revision;
-                    return Some((Ok(snapshot), (data, happened, revision)));
-                }
-                happened.changed().await.ok()?;
-            }
-        });
-        Ok(Response::new(told.boxed()))
-    }
-}
-
-/// All metadata, unless that revision is the last one.
-fn snapshot(state: &State, told: u64) -> Option<pb::WatchRegistryResponse> {
-    (state.revision > told).then(|| {
-        let items = state.items.iter().map(|item| pb::RegistryItem {
-            r#type: item.item_type.as_str().to_owned(),
-            name: item.name.clone(),
-            package_id: "test".to_owned(),
-            json: item.value.to_string().into(),
-            hash: item.hash.clone(),
-        });
-        pb::WatchRegistryResponse {
-            revision: state.revision,
-            items: items.collect(),
-            complete: true,
-        }
-    })
-}
-
-#[tonic::async_trait]
-impl ChangeService for FakeData {
-    type WatchChangesStream = BoxStream<'static, Result<pb::WatchChangesResponse, Status>>;
-
-    async fn watch_changes(
-        &self,
-        request: Request<pb::WatchChangesRequest>,
-    ) -> Result<Response<Self::WatchChangesStream>, Status> {
-        let identity = Ctx::of(&request)?.identity()?.clone();
-        assert!(identity.is_service_for(Purpose::FollowChanges));
-        let asked = request.into_inner();
-        let after = {
-            let mut state = self.state();
-            state.followed.push(asked.clone());
-            let head = head(&state);
-            if !asked.from_now && asked.after_position < state.forgotten {
-                let gone = Error::new(Reason::PositionGone, "The position is gone");
-                return Err(gone.with("position", head).into());
-            }
-            if asked.from_now {
-                head
-            } else {
-                asked.after_position
-            }
-        };
-        self.tell();
-        let at = (self.clone(), self.happened.subscribe(), after, true);
-        let told = stream::unfold(at, async |(data, mut happened, after, is_first)| {
-            loop {
-                let (changes, forgotten) = {
-                    let state = data.state();
-                    let changes = state.changes.iter();
-                    let changes = changes.filter(|change| change.position > after);
-                    (changes.cloned().collect::<Vec<_>>(), state.forgotten)
-                };
-                if after < forgotten {
-                    // A real one ends the stream, and says at the next opening that it is gone.
-                    return None;
-                }
-                let position = changes.last().map_or(after, |change| change.position);
-                if is_first || !changes.is_empty() {
-                    let told = pb::WatchChangesResponse { changes, position };
-                    return Some((Ok(told), (data, happened, position, false)));
-                }
-                happened.changed().await.ok()?;
-            }
-        });
-        Ok(Response::new(told.boxed()))
     }
 }
 

@@ -7,6 +7,7 @@ mod failures;
 mod fake_auth;
 mod fake_data;
 mod fake_filter;
+mod fake_streams;
 mod journal;
 mod nodes;
 mod paths;

@@ -65,6 +65,7 @@ async fn what_could_not_be_reached_is_asked_again_and_done_once() {
             let calls = world.data.calls(rpc).split_off(before);
             assert_eq!(calls.len(), 2, "{rpc} {plan:?}");
             assert_eq!(calls[0].key, calls[1].key);
+            assert!(calls.iter().all(|call| call.object == "task"));
             assert_eq!(
                 (&calls[0].id, &calls[0].body),
                 (&calls[1].id, &calls[1].body)

@@ -220,7 +220,7 @@ async fn a_start_waits_for_the_end_as_long_as_its_caller() {
             ..asked()
         },
     );
-    for message in [asynchronous, preferred] {
+    for (count, message) in [asynchronous, preferred].into_iter().enumerate() {
         world.data.plan("create", Plan::Silent);
         let (run, answer) = world.start_flow(user("ann"), message).await.unwrap();
         assert_eq!(
@@ -229,9 +229,11 @@ async fn a_start_waits_for_the_end_as_long_as_its_caller() {
             "{run:#}"
         );
         world
-            .cancel("ann", "creates", &text(&run["id"]))
-            .await
-            .unwrap();
+            .data
+            .until("it is under way", |state| state.calls.len() == count + 1)
+            .await;
+        let id = text(&run["id"]);
+        world.cancel("ann", "creates", &id).await.unwrap();
     }
     // `async` says it, whatever is preferred.
     let message = StartFlowRequest {

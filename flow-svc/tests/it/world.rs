@@ -36,7 +36,6 @@ pub(crate) struct World {
     peers: [Link; 2],
     flow: Link,
     node: Node,
-    _fakes: [Node; 2],
     _dir: TempDir,
 }
 
@@ -84,12 +83,8 @@ impl World {
         let auth = FakeAuth::default();
         let peers = [Link::unbound(), Link::unbound()];
         let [to_auth, to_data] = &peers;
-        let fakes = [
-            auth.node(to_auth.clone()).await,
-            data.node(to_auth.clone()).await,
-        ];
-        to_auth.bind(fakes[0].local());
-        to_data.bind(fakes[1].local());
+        auth.bind(to_auth);
+        data.bind(to_data, to_auth);
         let (node, flow) = serve(&config, &peers).await;
         Self {
             data,
@@ -98,7 +93,6 @@ impl World {
             peers,
             flow,
             node,
-            _fakes: fakes,
             _dir: dir,
         }
     }
