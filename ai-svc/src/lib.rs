@@ -28,7 +28,7 @@ use mesh::{
     delegation::Delegation,
     guard::Guard,
     process::Runtime,
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     service_identity::ServiceIdentity,
 };
 use proto::ai::v1::{

@@ -20,7 +20,7 @@ use mesh::{
     db::Db,
     guard::Guard,
     process::Runtime,
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
 };
 use proto::auth::v1::{
     api_key_service_server::ApiKeyServiceServer, auth_service_server::AuthServiceServer,

@@ -21,7 +21,7 @@ use mesh::{
     db::{Db, Migration},
     guard::Guard,
     process::Runtime,
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     service_identity::ServiceIdentity,
     tasks::Tasks,
 };

@@ -24,7 +24,7 @@ use mesh::{
     guard::Guard,
     node::MESSAGE_MAX,
     process::Runtime,
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     service_identity::ServiceIdentity,
 };
 use proto::flow::v1::{

@@ -42,7 +42,7 @@ use mesh::{
     Link,
     process::Runtime,
     ready::Readiness,
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     revision::Seen,
     service_identity::ServiceIdentity,
     telemetry,

@@ -2,10 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod conversations;
 mod fake_auth;
 mod fake_data;
 mod fake_flow;
+mod models;
+mod proposals;
+mod tools;
 mod world;
+
+/// The scripted provider of the tests of the mesh: one fake speaks as OpenAI and Anthropic do.
+#[path = "../../../objectmesh/tests/ai/provider.rs"]
+mod provider;
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use mesh::{
     guard::Guard,
     identity::{Identity, Purpose},
     openapi::{Contract, Describe, Fragment},
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     tasks::Tasks,
 };
 use proto::data::v1::{

@@ -9,7 +9,7 @@ use mesh::{
     guard::Guard,
     identity::{Claims, Identity, Kind, TokenSigner},
     openapi::Contract,
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     tasks::Tasks,
 };
 use proto::{

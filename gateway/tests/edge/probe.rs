@@ -15,7 +15,7 @@ use mesh::{
     error::Reason,
     guard::Guard,
     openapi::Contract,
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     tasks::Tasks,
 };
 use prost_reflect::DescriptorPool;

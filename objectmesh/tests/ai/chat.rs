@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::provider::{Fake, KEY, Step, text};
 use crate::{
     support::{Size, TestMesh},
-    with_provider,
+    with_provider_once,
 };
 
 fn hi(text: &str) -> Value {
     json!({"messages": [{"role": "user", "content": text}]})
 }
 
-sizes!(
+databases!(
     without_a_provider_the_echo_answers,
     |mesh: TestMesh| async move {
         let models = mesh.get(&mesh.admin, "/ai/models").await.ok(200);
@@ -133,7 +133,7 @@ sizes!(
     }
 );
 
-databases!(
+one_process!(
     each_key_opens_its_routes_and_no_others,
     |mesh: TestMesh| async move {
         let (_, user) = mesh.user("una", "ai_user").await;
@@ -210,12 +210,12 @@ fn by_message(_: usize, request: &Value) -> Vec<Step> {
         "too many" => vec![Step::Refuse(429, "retry-after: 7")],
         "redirect" => vec![Step::Refuse(302, "location: http://127.0.0.1:1/")],
         "break" => vec![text("Half"), Step::Break],
-        "hang" => vec![Step::Hang],
+        "uncounted" => vec![text("Twelve chars"), Step::Uncounted],
         _ => vec![text("Good "), text("day")],
     }
 }
 
-with_provider!(
+with_provider_once!(
     a_provider_is_asked_with_its_key_and_its_failures_are_told,
     by_message,
     |mesh: TestMesh, fake: Fake| async move {
@@ -282,6 +282,12 @@ with_provider!(
             "{head}"
         );
 
+        // What it does not count is estimated.
+        let body = json!({"prompt": "uncounted"});
+        let answer = mesh.post(&una, "/ai/complete", body).await.ok(200);
+        let estimated = json!({"promptTokens": 3, "completionTokens": 3, "totalTokens": 6});
+        assert_eq!(answer["usage"], estimated);
+
         for (said, status, code) in [
             ("refuse", 502, "AI_PROVIDER_ERROR"),
             ("bad key", 502, "AI_PROVIDER_ERROR"),
@@ -309,26 +315,6 @@ with_provider!(
         }
     }
 );
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_falls_silent_is_given_up() {
-    let fake = Fake::start(by_message).await;
-    let mut environment = fake.environment();
-    environment.push(("OBJECTMESH__AI__LIMITS__IDLE_MS", "300".to_owned()));
-    let environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let mesh = TestMesh::start_with(Size::Sqlite, &environment).await;
-    let details = mesh
-        .post(&mesh.admin, "/ai/chat", hi("hang"))
-        .await
-        .refused(504, "TIMEOUT");
-    assert_eq!(details["provider"], "openai");
-    mesh.post(&mesh.admin, "/ai/complete", json!({"prompt": "hang"}))
-        .await
-        .refused(504, "TIMEOUT");
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn anthropic_is_asked_in_its_own_words() {
@@ -371,23 +357,4 @@ async fn anthropic_is_asked_in_its_own_words() {
         messages[2]["content"][0]["tool_use_id"],
         messages[1]["content"][1]["id"]
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_provider_does_not_count_is_estimated() {
-    let fake = Fake::start(|_, _| vec![text("Twelve chars"), Step::Uncounted]).await;
-    let environment = fake.environment();
-    let environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let mesh = TestMesh::start_with(Size::Sqlite, &environment).await;
-    let answer = mesh.post(&mesh.admin, "/ai/chat", hi("hello")).await;
-    let usage = answer.ok(200)["usage"].clone();
-    assert_eq!(usage["completionTokens"], 3, "{usage}");
-    assert!(usage["promptTokens"].as_i64().unwrap() > 1, "{usage}");
-    let body = json!({"prompt": "12345"});
-    let answer = mesh.post(&mesh.admin, "/ai/complete", body).await.ok(200);
-    let expected = json!({"promptTokens": 2, "completionTokens": 3, "totalTokens": 5});
-    assert_eq!(answer["usage"], expected);
 }

@@ -13,7 +13,7 @@ use crate::{
     with_provider,
 };
 
-sizes!(
+databases!(
     a_conversation_is_kept_and_is_its_owners_alone,
     |mesh: TestMesh| async move {
         let (una_id, una) = mesh.user("una", "ai_user").await;

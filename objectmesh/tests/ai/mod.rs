@@ -48,3 +48,19 @@ macro_rules! with_provider {
         }
     };
 }
+
+/// The same in one process on SQLite: for what `ai-svc/tests/it` tells in each branch.
+#[macro_export]
+macro_rules! with_provider_once {
+    ($name:ident, $script:expr, $body:expr) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let fake = $crate::ai::provider::Fake::start($script).await;
+            let environment = fake.environment();
+            let environment: Vec<_> = environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            let size = $crate::support::Size::Sqlite;
+            let mesh = TestMesh::start_with(size, &environment).await;
+            ($body)(mesh, fake).await;
+        }
+    };
+}

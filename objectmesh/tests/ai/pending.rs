@@ -7,7 +7,7 @@ use mesh::{
     Link,
     config::Secret,
     delegation::{Delegation, DelegationGrant, Task},
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     service_identity::ServiceIdentity,
 };
 use proto::ai::v1::{
@@ -203,7 +203,7 @@ sizes!(
     }
 );
 
-sizes!(
+databases!(
     a_flow_waits_and_is_run_as_the_user,
     |mesh: TestMesh| async move {
         let (_, una) = mesh.user("una", "ai_user").await;
@@ -516,24 +516,4 @@ async fn what_nobody_decides_in_time_is_over() {
         mesh.get(&mesh.admin, "/data/ticket").await.ok(200)["total"],
         0
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn harmless_actions_need_nobody_where_only_dangerous_ones_do() {
-    let settings = [("OBJECTMESH__AI__APPROVAL", "destructive")];
-    let mesh = TestMesh::start_with(Size::Sqlite, &settings).await;
-    let ticket = mesh
-        .post(&mesh.admin, "/data/ticket", json!({"subject": "Open"}))
-        .await
-        .ok(201);
-    let input = json!({"recordId": ticket["id"], "note": "done"});
-    let body = json!({"messages": [{"role": "user", "content": format!("call action_close_ticket {input}")}]});
-    let answer = mesh.post(&mesh.admin, "/ai/chat", body).await.ok(200);
-    assert_eq!(
-        answer["toolCalls"][0]["output"]["closed"], true,
-        "{answer:#}"
-    );
-    // A write of a record waits in any case.
-    let input = json!({"objectName": "ticket", "recordId": ticket["id"]});
-    proposed(&mesh, &mesh.admin, "delete_record", input).await;
 }

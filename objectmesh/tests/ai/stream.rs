@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     support::{Size, TestMesh, process::eventually, with_token},
-    with_provider,
+    with_provider, with_provider_once,
 };
 
 const SSE: &str = "text/event-stream";
@@ -116,7 +116,6 @@ fn by_message(number: usize, request: &Value) -> Vec<Step> {
     match user["content"].as_str().unwrap_or_default() {
         "refuse" => vec![Step::Status(500)],
         "break" => vec![text("Half of "), Step::Break],
-        "silent" => vec![text("One"), Step::Hang],
         "tool" if messages.last().unwrap()["role"] == "user" => vec![
             text("I look. "),
             Step::Call(
@@ -290,7 +289,7 @@ with_provider!(
     }
 );
 
-with_provider!(
+with_provider_once!(
     the_same_is_had_over_grpc,
     by_message,
     |mesh: TestMesh, fake: Fake| async move {
@@ -336,30 +335,6 @@ with_provider!(
         .await;
     }
 );
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_falls_silent_in_a_stream_is_given_up() {
-    let fake = Fake::start(by_message).await;
-    let mut environment = fake.environment();
-    environment.push(("OBJECTMESH__AI__LIMITS__IDLE_MS", "300".to_owned()));
-    let environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let mesh = TestMesh::start_with(Size::Sqlite, &environment).await;
-    let stream = Reader::open(&mesh, &mesh.admin, "/ai/chat/stream", &hi("silent"), SSE).await;
-    let events = stream.all().await;
-    let order = [
-        "start",
-        "start-step",
-        "text-start",
-        "text-delta",
-        "error",
-        "finish-step",
-        "finish",
-    ];
-    assert_eq!(kinds(&events), order, "{events:#?}");
-}
 
 /// Longer than a token lives: 66 s of silence, in which the stream shows signs of life, and then a
 /// tool that needs a token.

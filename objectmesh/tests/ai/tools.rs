@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::provider::{Fake, Step, text};
-use crate::support::{Size, TestMesh};
+use crate::support::TestMesh;
 
 /// What a tool puts out, called by way of the echo.
 async fn called(mesh: &TestMesh, token: &str, tool: &str, input: Value) -> Value {
@@ -203,91 +202,3 @@ databases!(
         );
     }
 );
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_loop_ends_and_long_outputs_are_cut() {
-    let fake = Fake::start(|_, request| match request.get("tools") {
-        Some(_) => vec![Step::Call(
-            "query_records",
-            json!({"objectName": "ticket", "limit": 200}),
-        )],
-        None => vec![text("Enough.")],
-    })
-    .await;
-    let environment = fake.environment();
-    let environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let mesh = TestMesh::start_with(Size::Sqlite, &environment).await;
-    for number in 0..40 {
-        let ticket =
-            json!({"subject": format!("Ticket {number}"), "description": "x".repeat(1_000)});
-        mesh.post(&mesh.admin, "/data/ticket", ticket).await.ok(201);
-    }
-    let body = json!({"messages": [{"role": "user", "content": "go"}]});
-    let answer = mesh
-        .post(&mesh.admin, "/ai/chat", body.clone())
-        .await
-        .ok(200);
-    assert_eq!((fake.count(), &answer["content"]), (11, &json!("Enough.")));
-    let last = fake.request(10);
-    let outputs = last["messages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|one| one["role"] == "tool");
-    for output in outputs {
-        let text = output["content"].as_str().unwrap();
-        assert!(text.len() <= 17 * 1024, "{}", text.len());
-        let output: Value = serde_json::from_str(text).unwrap();
-        assert!(
-            output["truncated"].is_string() && output["total"] == 40,
-            "{output}"
-        );
-    }
-    let mut fewer = body;
-    fewer["maxIterations"] = json!(2);
-    mesh.post(&mesh.admin, "/ai/chat", fewer).await.ok(200);
-    assert_eq!(fake.count(), 11 + 3);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tools_that_are_not_there_or_not_offered_are_not_called() {
-    let fake = Fake::start(|_, request| {
-        let messages = request["messages"].as_array().unwrap();
-        match messages.last().unwrap()["role"].as_str() {
-            Some("user") => vec![
-                Step::Call("drop_tables", json!({})),
-                Step::Call(
-                    "delete_record",
-                    json!({"objectName": "ticket", "recordId": "x"}),
-                ),
-            ],
-            _ => vec![text("Well.")],
-        }
-    })
-    .await;
-    let environment = fake.environment();
-    let environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let mesh = TestMesh::start_with(Size::Sqlite, &environment).await;
-    let body = json!({"messages": [{"role": "user", "content": "go"}], "agent": "clerk"});
-    let answer = mesh.post(&mesh.admin, "/ai/chat", body).await.ok(200);
-    let outputs: Vec<_> = answer["toolCalls"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|call| call["output"]["error"].clone())
-        .collect();
-    assert_eq!(
-        outputs,
-        [
-            "There is no tool drop_tables",
-            "There is no tool delete_record"
-        ]
-    );
-    assert_eq!(answer["pendingActions"], json!([]));
-}

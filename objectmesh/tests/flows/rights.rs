@@ -41,7 +41,7 @@ sizes!(
     a_run_needs_no_session_but_its_user_s_rights,
     |mesh: TestMesh| async move {
         let (id, tasker) = mesh.user("tom", "tasker").await;
-        let numbers: Vec<u32> = (0..30).collect();
+        let numbers: Vec<u32> = (0..12).collect();
         let input = |tag: &str| json!({"tag": tag, "numbers": numbers});
         let path = "/flows/many_tasks/start?async=true";
         let ended = async |run: &Value| {
@@ -105,7 +105,7 @@ sizes!(
     }
 );
 
-sizes!(
+one_process!(
     a_flow_of_the_system_keeps_to_itself_what_it_reads,
     |mesh: TestMesh| async move {
         let (_, announcer) = mesh.user("nell", "announcer").await;

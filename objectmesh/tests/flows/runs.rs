@@ -83,7 +83,7 @@ databases!(
     }
 );
 
-databases!(
+one_process!(
     what_cannot_be_started_says_why,
     |mesh: TestMesh| async move {
         let (_, agent) = mesh.user("ann", "agent").await;
@@ -113,7 +113,7 @@ databases!(
     }
 );
 
-databases!(
+one_process!(
     a_step_is_refused_what_its_user_may_not,
     |mesh: TestMesh| async move {
         let (_, viewer) = mesh.user("vera", "viewer").await;
@@ -250,7 +250,7 @@ sizes!(a_key_starts_one_run, |mesh: TestMesh| async move {
     assert_eq!(all["total"], 1);
 });
 
-databases!(
+one_process!(
     a_flow_of_the_system_is_started_by_who_may,
     |mesh: TestMesh| async move {
         let (_, agent) = mesh.user("ann", "agent").await;
@@ -301,7 +301,7 @@ sizes!(
     a_run_goes_on_when_its_caller_leaves,
     |mesh: TestMesh| async move {
         let (_, tasker) = mesh.user("tom", "tasker").await;
-        let numbers: Vec<u32> = (0..40).collect();
+        let numbers: Vec<u32> = (0..15).collect();
         let request = reqwest::Client::new()
             .post(mesh.url("/flows/many_tasks/start"))
             .bearer_auth(&tasker)
@@ -320,7 +320,7 @@ sizes!(
             runs["items"][0]["status"] == "completed"
         })
         .await;
-        assert_eq!(records(&mesh, "task", "name", "left 39").await.len(), 1);
+        assert_eq!(records(&mesh, "task", "name", "left 14").await.len(), 1);
     }
 );
 
@@ -337,7 +337,7 @@ async fn a_start_waits_ten_seconds() {
     assert!((9.5..12.0).contains(&waited), "{waited}");
 }
 
-databases!(
+one_process!(
     flows_are_described_to_who_may_start_them,
     |mesh: TestMesh| async move {
         let (_, agent) = mesh.user("ann", "agent").await;

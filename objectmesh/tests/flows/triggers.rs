@@ -67,7 +67,7 @@ sizes!(
     }
 );
 
-sizes!(
+databases!(
     flows_trigger_flows_to_a_depth,
     |mesh: TestMesh| async move {
         following(&mesh).await;

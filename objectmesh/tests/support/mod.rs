@@ -93,6 +93,18 @@ macro_rules! databases {
     };
 }
 
+/// Runs an async test in one process on SQLite: for what a service's own tests tell in each branch, and clients
+/// see from outside as well.
+#[macro_export]
+macro_rules! one_process {
+    ($name:ident, $body:expr) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            ($body)(TestMesh::start($crate::support::Size::Sqlite).await).await;
+        }
+    };
+}
+
 /// Where a mesh is reached: the URLs of all replicas.
 #[derive(Clone, Debug)]
 pub struct Addresses {

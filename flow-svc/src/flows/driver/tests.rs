@@ -6,7 +6,7 @@ use mesh::{
     Link,
     db::{DbConfig, DbError, Statement},
     delegation::Delegation,
-    resolver::{Tier, Resolver},
+    resolver::{Resolver, Tier},
     service_identity::{ServiceIdentity, ServiceToken},
     tasks::Tasks,
 };
