@@ -27,6 +27,7 @@ fn by_message(_: usize, request: &Value) -> Vec<Step> {
         "redirect" => vec![Step::Refuse(302, "location: http://127.0.0.1:1/")],
         "break" => vec![text("Half of "), Step::Break],
         "hang" => vec![text("On and on"), Step::Hang],
+        "mute" => vec![Step::Hang],
         "slow" => vec![
             text("Good "),
             Step::Sleep(Duration::from_millis(20)),
@@ -130,52 +131,53 @@ async fn anthropic_is_asked_in_its_own_words() {
     assert_eq!(result["tool_use_id"], used["id"]);
 }
 
+/// What a client is told of a provider's failure: neither its words nor our key.
+fn told(said: &str, error: &mesh::Error, reason: Reason) {
+    assert_eq!(error.reason(), reason, "{said} {error}");
+    assert_eq!(error.detail("provider"), Some(&json!("openai")), "{said}");
+    let shown = error.envelope().to_string();
+    assert!(
+        !shown.contains(KEY) && !shown.contains("Incorrect"),
+        "{shown}"
+    );
+}
+
+/// A stream that had begun when its provider failed.
+fn broke_off(events: &[Value], text: &[&str]) {
+    let mut order = vec!["start", "start-step"];
+    order.extend(text);
+    order.extend(["error", "finish-step", "finish"]);
+    assert_eq!(kinds(events), order, "{events:#?}");
+    assert_eq!(events.last().unwrap()["finishReason"], "error");
+}
+
+const TEXT: [&str; 2] = ["text-start", "text-delta"];
+
 #[tokio::test]
 async fn failures_of_a_provider_are_told_without_its_words() {
     let fake = Fake::start(by_message).await;
-    let world = World::with_provider_and(tickets(), &fake, &[("LIMITS__IDLE_MS", "100")]).await;
+    let world = World::with_provider(tickets(), &fake).await;
     for (said, reason) in [
         ("refuse", Reason::AiProviderError),
         ("bad key", Reason::AiProviderError),
         ("redirect", Reason::AiProviderError),
         ("break", Reason::AiProviderError),
         ("too many", Reason::RateLimited),
-        ("hang", Reason::Timeout),
     ] {
-        for error in [
+        let mut errors = vec![
             world.ask("ann", &hi(said)).await.unwrap_err(),
             world.complete(said).await.unwrap_err(),
-        ] {
-            assert_eq!(error.reason(), reason, "{said} {error}");
-            assert_eq!(error.detail("provider"), Some(&json!("openai")), "{said}");
-            let shown = error.envelope().to_string();
-            assert!(
-                !shown.contains(KEY) && !shown.contains("Incorrect"),
-                "{shown}"
-            );
-            if said == "too many" {
-                assert_eq!(error.detail("retryAfter"), Some(&json!(7)));
-            }
-        }
+        ];
         // As events: an error before the first one, an event after it.
         match world.events(said).await {
-            Err(error) => assert!(
-                !matches!(said, "break" | "hang") && error.reason() == reason,
-                "{said} {error}"
-            ),
-            Ok(events) => {
-                assert!(matches!(said, "break" | "hang"), "{said}");
-                let order = [
-                    "start",
-                    "start-step",
-                    "text-start",
-                    "text-delta",
-                    "error",
-                    "finish-step",
-                    "finish",
-                ];
-                assert_eq!(kinds(&events), order, "{events:#?}");
-                assert_eq!(events.last().unwrap()["finishReason"], "error");
+            Err(error) if said != "break" => errors.push(error),
+            Ok(events) if said == "break" => broke_off(&events, &TEXT),
+            other => panic!("{said} {other:?}"),
+        }
+        for error in errors {
+            told(said, &error, reason);
+            if said == "too many" {
+                assert_eq!(error.detail("retryAfter"), Some(&json!(7)));
             }
         }
     }
@@ -184,6 +186,25 @@ async fn failures_of_a_provider_are_told_without_its_words() {
         world.texts(statuses).await == ["error"]
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_provider_that_falls_silent_is_given_up() {
+    let fake = Fake::start(by_message).await;
+    let world = World::with_provider_and(tickets(), &fake, &[("LIMITS__IDLE_MS", "500")]).await;
+    let silent = async |said: &str, text: &[&str]| {
+        let body = hi(said);
+        let (answer, completion, events) = tokio::join!(
+            world.ask("ann", &body),
+            world.complete(said),
+            world.events(said)
+        );
+        told(said, &answer.unwrap_err(), Reason::Timeout);
+        told(said, &completion.unwrap_err(), Reason::Timeout);
+        broke_off(&events.unwrap(), text);
+    };
+    // In the middle, and from the beginning.
+    tokio::join!(silent("hang", &TEXT), silent("mute", &[]));
 }
 
 #[tokio::test]
@@ -260,7 +281,7 @@ async fn who_goes_ends_the_call_of_the_provider() {
     eventually("the call of the stream ends", async || fake.closed() == 1).await;
     // So does the call for somebody who has no more time.
     let late = world
-        .ask_as(user("ann"), &hi("hang"), Duration::from_millis(400))
+        .ask_as(user("ann"), &hi("hang"), Duration::from_millis(1_500))
         .await
         .unwrap_err();
     assert_eq!(late.reason(), Reason::Timeout, "{late}");

@@ -17,8 +17,8 @@ fn failing(more: Value) -> Value {
         "nodes": [
             {"id": "s", "type": "start"},
             {"id": "x", "type": "create_record", "config": {"objectName": "task", "fields": {"name": "made"}}},
-            {"id": "mend", "type": "end", "config": {"outputs": {"went": "mended"}}},
-            {"id": "on", "type": "end", "config": {"outputs": {"went": "on"}}},
+            {"id": "mend", "type": "end", "config": {"outputs": {"went": "mended", "said": "{$error.nodeId}: {$error.reason}"}}},
+            {"id": "on", "type": "end", "config": {"outputs": {"went": "on", "said": "{$error.nodeId}: {$error.reason}"}}},
         ],
         "edges": [{"source": "s", "target": "x"}, {"source": "x", "target": "on"}],
     });
@@ -47,7 +47,7 @@ async fn a_failed_step_leads_where_the_flow_says() {
         "variables": [{"name": "$error", "isOutput": true}],
         "steps": [
             {"name": "x", "type": "create", "object": "task", "data": {"name": "made"}, "onError": "continue"},
-            {"name": "on", "type": "end", "outputs": {"went": "on"}}],
+            {"name": "on", "type": "end", "outputs": {"went": "on", "said": "{$error.nodeId}: {$error.reason}"}}],
     });
     let world = World::start([
         ("edge", failing(json!({"edges": fault_edge()}))),
@@ -90,6 +90,7 @@ async fn a_failed_step_leads_where_the_flow_says() {
             assert_eq!(run["output"]["went"], went, "{flow} {run:#}");
             let told = json!({"nodeId": "x", "message": "It is refused", "code": "NODE_FAILURE", "reason": "VALIDATION_ERROR"});
             assert_eq!(run["output"]["$error"], told, "{flow}");
+            assert_eq!(run["output"]["said"], "x: VALIDATION_ERROR", "{flow}");
             assert_eq!(run["error"], Value::Null);
         }
         // Without a failure none of it is taken.
@@ -295,7 +296,7 @@ async fn a_run_that_waits_for_its_next_attempt_says_so_and_is_cancelled() {
 #[tokio::test]
 async fn a_step_takes_no_longer_than_it_may() {
     let limited = |more: Value| {
-        let mut x = json!({"timeoutMs": 30});
+        let mut x = json!({"timeoutMs": 500});
         x.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
@@ -314,7 +315,10 @@ async fn a_step_takes_no_longer_than_it_may() {
     let error = &run["output"]["$error"];
     assert_eq!(
         (&error["code"], &error["message"]),
-        (&json!("TIMEOUT"), &json!("The step took longer than 30 ms")),
+        (
+            &json!("TIMEOUT"),
+            &json!("The step took longer than 500 ms")
+        ),
         "{run:#}"
     );
     // What it wrote before counts: tried again under its key it is not made twice.
