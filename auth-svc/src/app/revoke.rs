@@ -17,7 +17,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// About a day: no longer does the session store take a session for a live one.
 const ATTEMPTS: i64 = 24 * 60;
-/// Sessions that a process marks at once.
+/// Jobs that a process does at once.
 const CONCURRENCY: usize = 4;
 /// How long a replica that fell silent keeps what it was marking.
 const TERM: Duration = Duration::from_secs(10);
@@ -45,10 +45,10 @@ pub(super) fn start(app: &Arc<App>) {
         let announce = move |job: Job| {
             let app = weak.upgrade();
             async move {
-                match (app, store::sessions::of_key(&job.key)) {
+                match (app, store::sessions::to_announce(&job.payload)) {
                     (None, _) => Handled::Later(AGAIN, "the node ends".to_owned()),
-                    (_, None) => Handled::Dead("its key is no session".to_owned()),
-                    (Some(app), Some(session)) => match mark_ended(&app, &session).await {
+                    (_, None) => Handled::Dead("it names no sessions".to_owned()),
+                    (Some(app), Some(ended)) => match mark_all(&app, &ended).await {
                         true => Handled::Done,
                         false => Handled::Failed("the session store is away".to_owned()),
                     },
@@ -66,18 +66,22 @@ pub(super) async fn announce_ended(app: &App, ended: Vec<TokenHash>) {
     if ended.is_empty() {
         return;
     }
-    for session in &ended {
-        if !mark_ended(app, session).await {
-            tracing::warn!("the session store did not learn that a session ended; trying again");
-            return;
-        }
+    if !mark_all(app, &ended).await {
+        tracing::warn!("the session store did not learn that a session ended; trying again");
+        return;
     }
     if let Err(error) = store::sessions::end_announced(&app.store, &ended).await {
         tracing::debug!(%error, "the end of sessions is announced again");
     }
 }
 
-async fn mark_ended(app: &App, session: &TokenHash) -> bool {
-    let marked = tokio::time::timeout(STORE_LIMIT, app.sessions.mark_ended(session)).await;
-    matches!(marked, Ok(Ok(())))
+/// False at the first that could not be marked: the store is away for the others as well.
+async fn mark_all(app: &App, ended: &[TokenHash]) -> bool {
+    for session in ended {
+        let marked = tokio::time::timeout(STORE_LIMIT, app.sessions.mark_ended(session)).await;
+        if !matches!(marked, Ok(Ok(()))) {
+            return false;
+        }
+    }
+    true
 }

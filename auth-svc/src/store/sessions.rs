@@ -21,8 +21,8 @@ use crate::domain::{
     user::User,
 };
 
-/// The jobs that tell the session store of the end of a session; their key is the hash of its token in
-/// hexadecimal digits.
+/// The jobs that tell the session store of sessions that ended together: the hashes of their tokens, in
+/// hexadecimal digits and with commas.
 pub(crate) const ANNOUNCE_END: &str = "session_end";
 /// How long the call that ended a session has to announce it, in milliseconds, before a worker does.
 const BY_ITSELF_MS: i64 = 2_000;
@@ -186,33 +186,38 @@ async fn end_some(
     let ended = tx
         .query(statement, |row: &Row| Ok((text(row, 0)?, hash(row, 1)?)))
         .await?;
-    let due_ms = tx.clock_ms().await? + BY_ITSELF_MS;
-    for (_, session) in &ended {
-        let announcement = NewJob::new(ANNOUNCE_END, key(session), "").due_at(due_ms);
-        queue::push_again(tx, &announcement).await?;
+    if let Some((_, first)) = ended.first() {
+        let due_ms = tx.clock_ms().await? + BY_ITSELF_MS;
+        let all: Vec<String> = ended.iter().map(|(_, session)| hex(session)).collect();
+        // One job for all that ended together; no session ends twice, so the first one names it.
+        let job = NewJob::new(ANNOUNCE_END, hex(first), all.join(",")).due_at(due_ms);
+        queue::push(tx, &job).await?;
     }
     Ok(ended)
 }
 
-/// The sessions whose end the session store knows.
+/// The session store knows of the sessions that ended together.
 ///
 /// # Errors
 /// When the database cannot be written.
 pub(crate) async fn end_announced(store: &Store, ended: &[TokenHash]) -> Result<()> {
-    let keys = ended.iter().map(key).collect();
+    let keys = ended.first().map(hex).into_iter().collect();
     Ok(store.queue.strike(ANNOUNCE_END, keys).await?)
 }
 
-/// The session as the key of a job.
-fn key(session: &TokenHash) -> String {
+fn hex(session: &TokenHash) -> String {
     session.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The session of a job.
-pub(crate) fn of_key(key: &str) -> Option<TokenHash> {
+/// The sessions of a job; `None` when its payload names none.
+pub(crate) fn to_announce(payload: &str) -> Option<Vec<TokenHash>> {
+    payload.split(',').map(session_of).collect()
+}
+
+fn session_of(hex: &str) -> Option<TokenHash> {
     let mut session = TokenHash::default();
-    let pairs = key.as_bytes().chunks_exact(2);
-    if key.len() != session.len() * 2 || !key.is_ascii() {
+    let pairs = hex.as_bytes().chunks_exact(2);
+    if hex.len() != session.len() * 2 || !hex.is_ascii() {
         return None;
     }
     for (byte, pair) in session.iter_mut().zip(pairs) {

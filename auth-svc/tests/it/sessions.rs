@@ -343,7 +343,7 @@ async fn an_end_that_was_not_announced_is_announced_by_whoever_is_there(world: W
     let hash = mesh::session::hash(&ada.token);
     let key: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let left = "INSERT INTO om_queue (id, kind, queue_key, payload, due_ms, attempt, fence, \
-                created_at_ms) VALUES ('left', 'session_end', $1, '', 0, 0, 0, 0)";
+                created_at_ms) VALUES ('left', 'session_end', 'left', $1, 0, 0, 0, 0)";
     world.sql(left, vec![Value::from(key)]).await;
     let announced = async {
         while world.count(announcements).await > 0 {

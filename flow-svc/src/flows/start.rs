@@ -241,6 +241,14 @@ async fn keep(app: &Arc<App>, mut new: NewRun, ctx: &Ctx) -> Result<Run> {
     if slot.is_some() {
         new.run.status = Status::Running;
     }
+    // Before it is kept: a run that was refused is none.
+    let actor = match RunAs::parse(&new.run.run_as) {
+        RunAs::User => {
+            let run = &new.run;
+            Some(Actor::caller(app, ctx, &run.id, &run.correlation_id)?)
+        }
+        RunAs::System => None,
+    };
     let (kept, claim) = (new.clone(), slot.as_ref().map(|_| app.driver.term));
     let inserted = app.db.write::<_, DbError, _>(move |tx| {
         let new = kept.clone();
@@ -249,10 +257,6 @@ async fn keep(app: &Arc<App>, mut new: NewRun, ctx: &Ctx) -> Result<Run> {
     let run = new.run.clone();
     match (inserted.await?, slot) {
         (Inserted::Claimed(job), Some(slot)) => {
-            let actor = match RunAs::parse(&run.run_as) {
-                RunAs::User => Some(Actor::caller(app, ctx, &run.id, &run.correlation_id)?),
-                RunAs::System => None,
-            };
             driver::drive(app, slot, job, run.clone(), actor);
         }
         (Inserted::Claimed(_) | Inserted::Waiting, _) => app.driver.queue.wake(),

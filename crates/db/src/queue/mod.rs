@@ -133,22 +133,26 @@ impl Queue {
 
     /// Has the workers of this process look after that pause, when a job that was put off is due.
     pub fn wake_in(&self, pause: Duration) {
-        {
+        let at = Instant::now() + pause;
+        let is_first = {
             let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
             if alarms.len() >= ALARMS_MAX {
                 return;
             }
-            alarms.insert(Instant::now() + pause);
+            alarms.insert(at);
+            alarms.first() == Some(&at)
+        };
+        // They wait for the first alarm, and learn of the others when it is over.
+        if is_first {
+            self.wake();
         }
-        // They learn that there is an alarm.
-        self.wake();
     }
 
-    /// The next alarm; those that are over are gone by now.
-    fn next_alarm(&self) -> Option<Instant> {
+    /// The next alarm, for who has looked since `looked_at`: one that went off meanwhile is still to be
+    /// heard.
+    fn next_alarm(&self, looked_at: Instant) -> Option<Instant> {
         let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        while alarms.first().is_some_and(|at| *at <= now) {
+        while alarms.first().is_some_and(|at| *at <= looked_at) {
             alarms.pop_first();
         }
         alarms.first().copied()

@@ -111,6 +111,7 @@ impl Worker {
         let mut pushes = self.queue.pushes();
         while !stop.is_cancelled() {
             pushes.mark_unchanged();
+            let looked_at = Instant::now();
             while working.try_join_next().is_some() {}
             let free = self.slots.free();
             let claimed = match free {
@@ -143,7 +144,7 @@ impl Worker {
                 // There may be more.
                 continue;
             }
-            let wait = match self.queue.next_alarm() {
+            let wait = match self.queue.next_alarm(looked_at) {
                 Some(at) => self.look.min(at.saturating_duration_since(Instant::now())),
                 None => self.look,
             };
