@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use data_client::registry::Replica;
 use mesh::{
-    Link, Node,
+    BoxFuture, Link, Node,
     db::{Db, DbConfig},
     delegation::Delegation,
     guard::Guard,
@@ -63,7 +63,15 @@ pub struct Peers {
 /// # Errors
 /// Names every problem of the configuration; those of the database; when the descriptors cannot be
 /// read.
-pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
+pub fn build(
+    config: Config,
+    peers: Peers,
+    runtime: Runtime,
+) -> BoxFuture<'static, anyhow::Result<Node>> {
+    Box::pin(node(config, peers, runtime))
+}
+
+async fn node(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
     let tasks = runtime.tasks;
     let problems = config.problems();
     anyhow::ensure!(

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use mesh::{
-    Link, Node,
+    BoxFuture, Link, Node,
     db::Db,
     guard::Guard,
     process::Runtime,
@@ -51,7 +51,15 @@ pub struct Peers {
 ///
 /// # Errors
 /// Names every problem of the configuration; when the database cannot be opened or migrated.
-pub async fn build(mut config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
+pub fn build(
+    config: Config,
+    peers: Peers,
+    runtime: Runtime,
+) -> BoxFuture<'static, anyhow::Result<Node>> {
+    Box::pin(node(config, peers, runtime))
+}
+
+async fn node(mut config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
     let problems = config.problems();
     anyhow::ensure!(
         problems.is_empty(),

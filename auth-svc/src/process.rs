@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mesh::{Link, process::Process};
+use mesh::{BoxFuture, Link, process::Process};
 
 use crate::{DEFAULTS, Peers, Sections};
 
@@ -18,10 +18,14 @@ fn settle(mut sections: Sections) -> Sections {
 ///
 /// # Errors
 /// When the configuration is wrong, or the database or the port is not there.
-pub async fn run(
+pub fn run(
     file: Option<PathBuf>,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> anyhow::Result<()> {
+    environment: Vec<(String, String)>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(serve(file, environment))
+}
+
+async fn serve(file: Option<PathBuf>, environment: Vec<(String, String)>) -> anyhow::Result<()> {
     let (process, sections) = Process::load::<Sections>(DEFAULTS, file.as_deref(), environment)?;
     let sections = settle(sections);
     // It asks itself without a socket.

@@ -17,7 +17,7 @@ pub mod seeds;
 use std::{sync::Arc, time::Duration};
 
 use mesh::{
-    Link, Node,
+    BoxFuture, Link, Node,
     db::{Db, Migration},
     guard::Guard,
     process::Runtime,
@@ -104,7 +104,11 @@ impl Rooms {
     ///
     /// # Errors
     /// Those of the database, and of installed metadata that cannot be read.
-    pub async fn open(db: Db, scripts: LazyPool) -> anyhow::Result<Self> {
+    pub fn open(db: Db, scripts: LazyPool) -> BoxFuture<'static, anyhow::Result<Self>> {
+        Box::pin(Self::open_all(db, scripts))
+    }
+
+    async fn open_all(db: Db, scripts: LazyPool) -> anyhow::Result<Self> {
         db.migrate(MIGRATIONS).await?;
         let catalog = Catalog::open(db.clone()).await?;
         let changes = Arc::new(Changes::new(db.clone()));
@@ -139,7 +143,15 @@ impl Rooms {
 ///
 /// # Errors
 /// Those of the database, and of installed metadata that cannot be read.
-pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Service> {
+pub fn build(
+    config: Config,
+    peers: Peers,
+    runtime: Runtime,
+) -> BoxFuture<'static, anyhow::Result<Service>> {
+    Box::pin(service(config, peers, runtime))
+}
+
+async fn service(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Service> {
     let tasks = runtime.tasks;
     let db = Db::open(&config.db.to_db_config()).await?;
     let scripts = &config.scripts;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mesh::process::Process;
+use mesh::{BoxFuture, process::Process};
 
 use crate::{DEFAULTS, Peers, Sections};
 
@@ -10,10 +10,14 @@ use crate::{DEFAULTS, Peers, Sections};
 ///
 /// # Errors
 /// A bad configuration, a database that does not open, a port that is taken.
-pub async fn run(
+pub fn run(
     file: Option<PathBuf>,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> anyhow::Result<()> {
+    environment: Vec<(String, String)>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(serve(file, environment))
+}
+
+async fn serve(file: Option<PathBuf>, environment: Vec<(String, String)>) -> anyhow::Result<()> {
     let (process, sections) = Process::load::<Sections>(DEFAULTS, file.as_deref(), environment)?;
     let peers = Peers {
         auth: process.link("auth", &sections.peers.auth)?,

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use mesh::{Result, clock, db::lease::Lease, error::Reason};
+use mesh::{BoxFuture, Result, clock, db::lease::Lease, error::Reason};
 use metadata::{Seed, SeedMode};
 use serde_json::{Map, Value, json};
 
@@ -43,7 +43,11 @@ pub struct Outcome {
 ///
 /// # Errors
 /// Those of the database; a record that the object does not take is a warning.
-pub async fn load(rooms: &Rooms, packages: &[PackageSeeds]) -> Result<Outcome> {
+pub fn load<'a>(rooms: &'a Rooms, packages: &'a [PackageSeeds]) -> BoxFuture<'a, Result<Outcome>> {
+    Box::pin(load_packages(rooms, packages))
+}
+
+async fn load_packages(rooms: &Rooms, packages: &[PackageSeeds]) -> Result<Outcome> {
     if packages.is_empty() {
         return Ok(Outcome::default());
     }
@@ -58,7 +62,7 @@ pub async fn load(rooms: &Rooms, packages: &[PackageSeeds]) -> Result<Outcome> {
         }
         Ok(outcome)
     };
-    Box::pin(lease(rooms).run(PATIENCE, loading)).await
+    lease(rooms).run(PATIENCE, loading).await
 }
 
 /// Who loads seeds and data sets: one process at a time.
@@ -275,24 +279,36 @@ fn without_references(work: &Work, seed: &Seed, record: &Map<String, Value>) -> 
 ///
 /// # Errors
 /// Those of the database, and of a record that its object does not take.
-pub async fn load_data_set(
+pub fn load_data_set<'a>(
+    rooms: &'a Rooms,
+    name: &'static str,
+    records: Box<Records<'a>>,
+    progress: Box<dyn FnMut(usize) + Send + 'a>,
+) -> BoxFuture<'a, Result<usize>> {
+    Box::pin(load_set(rooms, name, records, progress))
+}
+
+/// Records to load, each with the name of its object.
+pub type Records<'a> = dyn Iterator<Item = (String, Map<String, Value>)> + Send + 'a;
+
+async fn load_set(
     rooms: &Rooms,
     name: &'static str,
-    records: impl Iterator<Item = (String, Map<String, Value>)>,
-    progress: impl FnMut(usize),
+    records: Box<Records<'_>>,
+    progress: Box<dyn FnMut(usize) + Send + '_>,
 ) -> Result<usize> {
     if store::is_loaded(&rooms.db, name).await? {
         return Ok(0);
     }
     let loading = |_held| load_records(rooms, name, records, progress);
-    Box::pin(lease(rooms).run(PATIENCE, loading)).await
+    lease(rooms).run(PATIENCE, loading).await
 }
 
 async fn load_records(
     rooms: &Rooms,
     name: &'static str,
-    records: impl Iterator<Item = (String, Map<String, Value>)>,
-    mut progress: impl FnMut(usize),
+    records: Box<Records<'_>>,
+    mut progress: Box<dyn FnMut(usize) + Send + '_>,
 ) -> Result<usize> {
     // Another process may have loaded it while this one waited.
     if store::is_loaded(&rooms.db, name).await? {
@@ -304,10 +320,9 @@ async fn load_records(
     while records.peek().is_some() {
         let batch: Vec<_> = records.by_ref().take(BATCH).collect();
         count += batch.len();
-        let batch = batch
-            .iter()
-            .map(|(object, fields)| (object.as_str(), fields.clone()));
-        create_all(&rooms.kernel, &work, batch).await?;
+        let batch = batch.iter();
+        let batch = batch.map(|(object, fields)| (object.as_str(), fields.clone()));
+        create_all(&rooms.kernel, &work, batch.collect()).await?;
         progress(count);
     }
     store::mark_loaded(&rooms.db, name, clock::now()).await?;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use data_client::{metadata::Metadata, records::Records, registry::Replica};
 use mesh::{
-    Link, Node,
+    BoxFuture, Link, Node,
     db::{Db, DbConfig},
     delegation::Delegation,
     guard::Guard,
@@ -53,7 +53,15 @@ pub struct Peers {
 ///
 /// # Errors
 /// Those of the database; when the descriptors cannot be read.
-pub async fn build(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
+pub fn build(
+    config: Config,
+    peers: Peers,
+    runtime: Runtime,
+) -> BoxFuture<'static, anyhow::Result<Node>> {
+    Box::pin(node(config, peers, runtime))
+}
+
+async fn node(config: Config, peers: Peers, runtime: Runtime) -> anyhow::Result<Node> {
     let tasks = runtime.tasks;
     let own = ServiceIdentity::new(NAME, peers.auth.clone(), runtime.secret);
     let resolver = Resolver::new(Tier::Service, peers.auth.clone(), None);

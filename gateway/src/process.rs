@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use mesh::process::{Process, bind};
+use mesh::{
+    BoxFuture,
+    process::{Process, bind},
+};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{DEFAULTS, Limits, NAME, Peers, Sections};
 
@@ -10,10 +15,14 @@ use crate::{DEFAULTS, Limits, NAME, Peers, Sections};
 ///
 /// # Errors
 /// A bad configuration, a port that is taken.
-pub async fn run(
+pub fn run(
     file: Option<PathBuf>,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> anyhow::Result<()> {
+    environment: Vec<(String, String)>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(serve(file, environment))
+}
+
+async fn serve(file: Option<PathBuf>, environment: Vec<(String, String)>) -> anyhow::Result<()> {
     let (process, sections) = Process::load::<Sections>(DEFAULTS, file.as_deref(), environment)?;
     let peers = Peers {
         auth: process.link("auth", &sections.peers.auth)?,
@@ -29,9 +38,9 @@ pub async fn run(
     let gateway = crate::build(sections.gateway, peers, limits, process.runtime.clone())?;
     let listener = bind(&listen.to_string()).await?;
     let readiness = gateway.readiness().clone();
+    let serve =
+        move |listener, stop: CancellationToken| gateway.serve(listener, stop.cancelled_owned());
     process
-        .serve_with(NAME, readiness, listener, |listener, stop| {
-            gateway.serve(listener, stop.cancelled_owned())
-        })
+        .serve_with(NAME, readiness, listener, Box::new(serve))
         .await
 }

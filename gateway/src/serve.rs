@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::Future,
-    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -12,7 +11,7 @@ use std::{
 use axum::{body::Body, response::Response};
 use http::Request;
 use hyper::body::Incoming;
-use mesh::tasks::Tasks;
+use mesh::{BoxFuture, tasks::Tasks};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -39,12 +38,19 @@ impl Gateway {
         &self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        self.serve_until(listener, Box::pin(shutdown))
+    }
+
+    fn serve_until(
+        &self,
+        listener: TcpListener,
+        mut shutdown: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
         let app = self.app.clone();
         let stack = layers::stack(app.clone());
-        async move {
+        Box::pin(async move {
             let connections = Tasks::default();
-            let mut shutdown = pin!(shutdown);
             loop {
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
@@ -82,7 +88,7 @@ impl Gateway {
                 "requests were still running {grace:?} after shutdown"
             );
             Ok(())
-        }
+        })
     }
 }
 

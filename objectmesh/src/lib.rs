@@ -2,6 +2,7 @@
 //! demo data of the example app.
 
 pub mod apps;
+pub mod cli;
 pub mod commands;
 pub mod compose;
 pub mod demo;

@@ -3,41 +3,67 @@
 
 use std::{fmt, path::Path};
 
-use figment::{
-    Figment,
-    providers::{Format as _, Serialized, Toml},
-};
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use toml::{Table, Value};
 
 /// Reads a configuration: `defaults` (TOML), then `file`, then the environment given.
 ///
 /// `…_FILE` names a file that holds the value, for secrets. Environment values are read as JSON
-/// where they are valid JSON, else as text.
+/// where they are a Boolean, a number or an array, else as text.
 ///
 /// # Errors
-/// Names every key that is unknown or has the wrong type.
+/// Names the key that is unknown or has the wrong type.
 pub fn load<T: DeserializeOwned>(
     defaults: &str,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> anyhow::Result<T> {
-    let mut figment = Figment::new().merge(Toml::string(defaults));
+    let settings = merged(defaults, file, environment.into_iter().collect())?;
+    T::deserialize(settings).map_err(|error| one_line(&error))
+}
+
+/// The settings of all sources; not yet looked at.
+fn merged(
+    defaults: &str,
+    file: Option<&Path>,
+    environment: Vec<(String, String)>,
+) -> anyhow::Result<Value> {
+    let mut settings: Table = defaults.parse().map_err(|error| one_line(&error))?;
     if let Some(file) = file {
-        anyhow::ensure!(file.is_file(), "{}: no such file", file.display());
-        figment = figment.merge(Toml::file(file));
+        let text = std::fs::read_to_string(file);
+        let text = text.with_context(|| file.display().to_string())?;
+        let table: Table = text.parse().map_err(|error| one_line(&error))?;
+        merge(&mut settings, table);
     }
-    let overrides = from_environment(environment)?;
-    Ok(figment
-        .merge(Serialized::defaults(Value::Object(overrides)))
-        .extract()?)
+    merge(&mut settings, from_environment(environment)?);
+    Ok(Value::Table(settings))
+}
+
+/// Puts `over` above `settings`, section by section.
+fn merge(settings: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (settings.get_mut(&key), value) {
+            (Some(Value::Table(section)), Value::Table(over)) => merge(section, over),
+            (_, value) => drop(settings.insert(key, value)),
+        }
+    }
+}
+
+/// TOML's errors point into the text, over several lines.
+fn one_line(error: &toml::de::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let parts: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    anyhow::anyhow!("{}", parts.join(" "))
 }
 
 /// `OBJECTMESH__AUTH__SECRET=x` → `{"auth":{"secret":"x"}}`.
-fn from_environment(
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> anyhow::Result<Map<String, Value>> {
-    let mut root = Map::new();
+fn from_environment(environment: Vec<(String, String)>) -> anyhow::Result<Table> {
+    let mut root = Table::new();
     for (name, text) in environment {
         let Some(path) = name.strip_prefix("OBJECTMESH__") else {
             continue;
@@ -52,7 +78,9 @@ fn from_environment(
             None => (path, text),
         };
         let value = match serde_json::from_str(&text) {
-            Ok(value @ (Value::Bool(_) | Value::Number(_) | Value::Array(_))) => value,
+            Ok(
+                value @ (Value::Boolean(_) | Value::Integer(_) | Value::Float(_) | Value::Array(_)),
+            ) => value,
             _ => Value::String(text),
         };
         let mut keys: Vec<&str> = path.split("__").collect();
@@ -61,8 +89,8 @@ fn from_environment(
         for key in keys {
             let entry = section
                 .entry(key.to_owned())
-                .or_insert_with(|| Value::Object(Map::new()));
-            let Value::Object(inner) = entry else {
+                .or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(inner) = entry else {
                 anyhow::bail!("{name}: `{key}` is a value and a section at once");
             };
             section = inner;

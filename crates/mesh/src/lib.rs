@@ -32,7 +32,7 @@ pub mod tasks;
 pub mod telemetry;
 
 pub use ctx::Ctx;
-pub use db::{self, clock, id, watched};
+pub use db::{self, BoxFuture, clock, id, watched};
 pub use error::{Error, FieldViolation, Result};
 pub use link::Link;
 pub use node::Node;

@@ -3,7 +3,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, future::BoxFuture};
 use proto::mesh::v1::{
     DescribeRequest, DescribeResponse,
     describe_service_server::{DescribeService, DescribeServiceServer},
@@ -136,8 +136,8 @@ impl Node {
         &self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-        self.serve_aging(listener, Duration::ZERO, Duration::ZERO, shutdown)
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        self.serve_aging(listener, Duration::ZERO, Duration::ZERO, Box::pin(shutdown))
     }
 
     /// The same, but connections are closed in good order at about that age (zero = never), so that
@@ -150,8 +150,8 @@ impl Node {
         listener: TcpListener,
         age: Duration,
         grace: Duration,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+        shutdown: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
         let tasks = self.tasks.clone();
         let shutdown = async move {
             shutdown.await;
@@ -178,7 +178,7 @@ impl Node {
             .layer(self.guard.clone())
             .add_routes(self.routes.clone())
             .serve_with_incoming_shutdown(incoming, shutdown);
-        async move { Ok(server.await?) }
+        Box::pin(async move { Ok(server.await?) })
     }
 }
 

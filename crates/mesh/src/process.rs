@@ -4,12 +4,12 @@
 //! Invariant: nothing is bound before all settings were found good.
 
 use std::{
-    future::Future,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::Context as _;
+use futures::future::BoxFuture;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     net::TcpListener,
@@ -158,13 +158,11 @@ pub struct Process {
 ///
 /// # Errors
 /// Those of `run`, and of the settings of telemetry.
-pub async fn stand_alone<F>(
-    name: &'static str,
-    run: impl FnOnce(Option<PathBuf>, Vec<(String, String)>) -> F,
-) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
+pub fn stand_alone(name: &'static str, run: Run) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(run_alone(name, run))
+}
+
+async fn run_alone(name: &'static str, run: Run) -> anyhow::Result<()> {
     let file = std::env::args_os().nth(1).map(PathBuf::from);
     let settings = Settings::load(file.as_deref(), std::env::vars())?;
     telemetry::start(name, LogFormat::Json, "info", &settings)?;
@@ -172,6 +170,17 @@ where
     telemetry::shut_down().await;
     ended
 }
+
+/// Serves a service, given its configuration file and its environment, until the process is told to
+/// end.
+//
+// Boxed, like all futures that one crate makes for others to await: what is not is compiled anew in
+// every crate that does.
+pub type Run = fn(Option<PathBuf>, Vec<(String, String)>) -> BoxFuture<'static, anyhow::Result<()>>;
+
+/// Serves a listener until told to stop.
+pub type Serve =
+    dyn FnOnce(TcpListener, CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> + Send;
 
 impl Process {
     /// Reads all settings, the service's own as `T`.
@@ -181,24 +190,34 @@ impl Process {
     pub fn load<T: DeserializeOwned>(
         defaults: &str,
         file: Option<&Path>,
-        environment: impl IntoIterator<Item = (String, String)>,
+        environment: Vec<(String, String)>,
     ) -> anyhow::Result<(Self, T)> {
-        let environment: Vec<_> = environment.into_iter().collect();
-        let common = config::load::<Sections>(DEFAULTS, file, environment.iter().cloned());
-        let own = config::load::<T>(defaults, file, environment);
+        let own = config::load::<T>(defaults, file, environment.clone());
+        let problem = own.as_ref().err().map(|error| format!("{error:#}"));
+        let process = Self::load_common(file, environment, problem)?;
+        Ok((process, own?))
+    }
+
+    /// `problem` is what is wrong with the service's own settings.
+    fn load_common(
+        file: Option<&Path>,
+        environment: Vec<(String, String)>,
+        problem: Option<String>,
+    ) -> anyhow::Result<Self> {
+        let common = config::load::<Sections>(DEFAULTS, file, environment);
         let mut problems = match &common {
             Ok(sections) => sections.mesh.problems(),
             Err(error) => vec![format!("{error:#}")],
         };
-        problems.extend(own.as_ref().err().map(|error| format!("{error:#}")));
-        match (common, own) {
-            (Ok(Sections { mesh, redis, admin }), Ok(own)) if problems.is_empty() => {
+        problems.extend(problem);
+        match common {
+            Ok(Sections { mesh, redis, admin }) if problems.is_empty() => {
                 let redis_url = (!redis.url.is_empty()).then_some(redis.url);
                 let sessions = match &redis_url {
                     Some(url) => SessionStore::redis(url.reveal()).context("redis.url")?,
                     None => SessionStore::embedded(),
                 };
-                let process = Self {
+                Ok(Self {
                     runtime: Runtime {
                         secret: mesh.secret.clone(),
                         sessions,
@@ -208,8 +227,7 @@ impl Process {
                     admin,
                     redis_url,
                     signals: Signals::new().context("signals")?,
-                };
-                Ok((process, own))
+                })
             }
             _ => anyhow::bail!("configuration: {}", problems.join("; ")),
         }
@@ -235,27 +253,34 @@ impl Process {
         node.concurrency_limit().limit(self.mesh.max_in_flight);
         let age = Duration::from_secs(self.mesh.max_connection_age_s);
         let grace = self.mesh.grace();
-        self.serve_with(name, readiness, listener, move |listener, stop| {
-            let stop = stop.cancelled_owned();
-            async move { node.serve_aging(listener, age, grace, stop).await }
-        })
-        .await
+        let serve = move |listener, stop: CancellationToken| {
+            node.serve_aging(listener, age, grace, Box::pin(stop.cancelled_owned()))
+        };
+        self.serve_with(name, readiness, listener, Box::new(serve))
+            .await
     }
 
     /// The same for what is no node: `serve` is given the listener and when to stop.
     ///
     /// # Errors
     /// Those of [`Process::serve`].
-    pub async fn serve_with<F>(
+    pub fn serve_with(
+        self,
+        name: &'static str,
+        readiness: Readiness,
+        listener: TcpListener,
+        serve: Box<Serve>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(self.serve_until_told(name, readiness, listener, serve))
+    }
+
+    async fn serve_until_told(
         mut self,
         name: &'static str,
         readiness: Readiness,
         listener: TcpListener,
-        serve: impl FnOnce(TcpListener, CancellationToken) -> F,
-    ) -> anyhow::Result<()>
-    where
-        F: Future<Output = anyhow::Result<()>>,
-    {
+        serve: Box<Serve>,
+    ) -> anyhow::Result<()> {
         telemetry::record_metrics(&self.runtime.tasks);
         readiness.watch(&self.runtime.tasks);
         let address = listener.local_addr()?;
@@ -275,7 +300,7 @@ impl Process {
             "listening"
         );
         let stop = CancellationToken::new();
-        let mut serving = std::pin::pin!(serve(listener, stop.clone()));
+        let mut serving = serve(listener, stop.clone());
         tokio::select! {
             ended = &mut serving => {
                 ended?;
@@ -365,7 +390,7 @@ mod tests {
         let environment = environment
             .iter()
             .map(|(name, value)| (format!("OBJECTMESH__{name}"), (*value).to_owned()));
-        Process::load::<Own>("[data]\nlimit = 1\n", None, environment)
+        Process::load::<Own>("[data]\nlimit = 1\n", None, environment.collect())
             .map(|(process, _)| process.mesh)
     }
 

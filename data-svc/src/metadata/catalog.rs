@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use mesh::{
-    clock,
+    BoxFuture, clock,
     db::{Db, DbError},
     revision::Served,
     watched::Watched,
@@ -126,7 +126,14 @@ impl Catalog {
     ///
     /// # Errors
     /// Those of the database; a change that would lose data.
-    pub async fn install(&self, packages: &[Package]) -> anyhow::Result<Installation> {
+    pub fn install<'a>(
+        &'a self,
+        packages: &'a [Package],
+    ) -> BoxFuture<'a, anyhow::Result<Installation>> {
+        Box::pin(self.install_in_turn(packages))
+    }
+
+    async fn install_in_turn(&self, packages: &[Package]) -> anyhow::Result<Installation> {
         for package in packages {
             anyhow::ensure!(
                 package.id != metadata::naming::PLATFORM_PACKAGE_ID,

@@ -8,7 +8,7 @@ mod changed;
 pub mod grpc;
 mod principal;
 
-use mesh::Result;
+use mesh::{BoxFuture, Result};
 use serde_json::{Map, Value, json};
 
 use crate::kernel::{
@@ -29,7 +29,7 @@ pub async fn ensure_default(kernel: &Kernel) -> Result<()> {
         "name": "Default organisation",
         "slug": "default",
     }));
-    create_all(kernel, &work, [("sys_organization", organization)]).await?;
+    create_all(kernel, &work, vec![("sys_organization", organization)]).await?;
     Ok(())
 }
 
@@ -37,11 +37,13 @@ pub async fn ensure_default(kernel: &Kernel) -> Result<()> {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn add_members(kernel: &Kernel, user_ids: &[String]) -> Result<()> {
-    let work = kernel.system_work(SystemReason::Seed);
-    let members = user_ids.iter().map(|id| member(id, "member"));
-    create_all(kernel, &work, members).await?;
-    Ok(())
+pub fn add_members<'a>(kernel: &'a Kernel, user_ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        let work = kernel.system_work(SystemReason::Seed);
+        let members = user_ids.iter().map(|id| member(id, "member")).collect();
+        create_all(kernel, &work, members).await?;
+        Ok(())
+    })
 }
 
 /// A membership of the default organisation.

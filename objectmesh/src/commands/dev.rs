@@ -100,7 +100,7 @@ pub async fn run(dev: Dev) -> anyhow::Result<()> {
 }
 
 /// Creates the demo users, and the example's data with them; answers a session token.
-async fn demo_people(mesh: &Mesh, apps: &Apps, out: &mut impl Write) -> anyhow::Result<String> {
+async fn demo_people(mesh: &Mesh, apps: &Apps, out: &mut io::Stdout) -> anyhow::Result<String> {
     let ids = people::ensure(mesh).await?;
     if apps.is_example {
         let base = mesh::clock::unix_ms();
@@ -109,15 +109,16 @@ async fn demo_people(mesh: &Mesh, apps: &Apps, out: &mut impl Write) -> anyhow::
         let live = io::stdout().is_terminal();
         let mut shown = 0;
         let began = Instant::now();
-        let loaded = seeds::load_data_set(&mesh.rooms, DATA_SET, records, |count| {
+        let progress = |count| {
             if live && count >= shown + 1000 {
                 shown = count;
                 // Progress that cannot be shown is no reason to stop loading.
                 let _shown =
                     write!(out, "\rloading demo data: {count} records").and_then(|()| out.flush());
             }
-        })
-        .await?;
+        };
+        let (records, progress) = (Box::new(records), Box::new(progress));
+        let loaded = seeds::load_data_set(&mesh.rooms, DATA_SET, records, progress).await?;
         if loaded > 0 {
             let cleared = if live { "\r" } else { "" };
             writeln!(

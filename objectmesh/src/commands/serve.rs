@@ -49,7 +49,7 @@ impl Service {
 /// A bad configuration, a database that does not open, a port that is taken.
 pub async fn run(serve: Serve) -> anyhow::Result<()> {
     let file = serve.config;
-    let environment = std::env::vars();
+    let environment = std::env::vars().collect();
     match serve.service {
         Service::Data => data_svc::process::run(file, environment).await,
         Service::Auth => auth_svc::process::run(file, environment).await,

@@ -82,7 +82,7 @@ pub async fn create(
 pub async fn create_all(
     kernel: &Kernel,
     work: &Work,
-    records: impl IntoIterator<Item = (&str, serde_json::Map<String, serde_json::Value>)>,
+    records: Vec<(&str, serde_json::Map<String, serde_json::Value>)>,
 ) -> Result<usize> {
     let mut rows = Vec::new();
     for (object, fields) in records {
