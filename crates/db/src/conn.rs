@@ -14,7 +14,7 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{DbError, Row, Statement, Value, text};
+use super::{DbError, Row, Statement, Value, job::OnRow, text};
 
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 256;
@@ -130,22 +130,21 @@ impl Conn {
         *self.control.left() = left;
     }
 
-    /// Runs a statement and maps its first `limit` rows.
-    pub(super) fn query<T>(
+    /// Runs a statement and hands out its first `limit` rows.
+    pub(super) fn query(
         &mut self,
         statement: &Statement,
         limit: usize,
-        mut map: impl FnMut(&Row<'_>) -> Result<T, DbError>,
-    ) -> Result<Vec<T>, DbError> {
+        on_row: &mut OnRow<'_>,
+    ) -> Result<(), DbError> {
         self.timed(|raw| {
             let mut prepared = prepare(raw, statement)?;
             let mut rows = prepared.raw_query();
-            let mut mapped = Vec::new();
-            while mapped.len() < limit {
+            for _ in 0..limit {
                 let Some(row) = rows.next()? else { break };
-                mapped.push(map(&Row::sqlite(row))?);
+                on_row(&Row::sqlite(row))?;
             }
-            Ok(mapped)
+            Ok(())
         })
     }
 

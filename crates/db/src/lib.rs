@@ -10,6 +10,7 @@ pub mod clock;
 mod conn;
 mod error;
 pub mod id;
+mod job;
 pub mod lease;
 mod migrate;
 mod pg_tx;
@@ -30,18 +31,20 @@ use std::{borrow::Cow, fmt, time::Duration};
 pub use futures::future::BoxFuture;
 use serde::{Deserialize, Deserializer};
 
+use self::job::{Job, Typed};
 pub use self::{
     error::{DbError, Retry, Source},
     migrate::Migration,
     postgres::Postgres,
     row::Row,
     sqlite::Sqlite,
-    tx::Tx,
+    tx::{Answer, Tx},
     value::{ColumnType, Dialect, Statement, Value},
 };
 
 // The futures of PostgreSQL's driver are ten times as large as SQLite's, so they are boxed here:
-// every caller's future would otherwise be as large, on SQLite too.
+// every caller's future would otherwise be as large, on SQLite too. And what has no types of its
+// caller is boxed, so that it is compiled here and not in every crate that awaits it.
 
 /// Tells how busy a database is; `None` once it is closed.
 pub type Watch = dyn Fn() -> Option<[(&'static str, usize); 2]> + Send;
@@ -128,7 +131,11 @@ impl Db {
     /// # Errors
     /// [`DbError::Config`] for a URL or schema of the wrong form, [`DbError::Unavailable`] when
     /// the server or file cannot be opened.
-    pub async fn open(config: &DbConfig) -> Result<Self, DbError> {
+    pub fn open(config: &DbConfig) -> BoxFuture<'_, Result<Self, DbError>> {
+        Box::pin(Self::open_either(config))
+    }
+
+    async fn open_either(config: &DbConfig) -> Result<Self, DbError> {
         if let Some(path) = config.url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() || path.starts_with(":memory:") {
@@ -140,7 +147,7 @@ impl Db {
                 .map(Self::Sqlite);
         }
         if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
-            return Box::pin(Postgres::open(config)).await.map(Self::Postgres);
+            return Postgres::open(config).await.map(Self::Postgres);
         }
         Err(DbError::Config(
             "the URL begins with neither sqlite: nor postgres://",
@@ -160,9 +167,9 @@ impl Db {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn clock_ms(&self) -> Result<i64, DbError> {
+    pub fn clock_ms(&self) -> BoxFuture<'_, Result<i64, DbError>> {
         let clock = self.dialect().clock_ms();
-        self.query_one(clock, |row| row.req_int(0)).await
+        Box::pin(self.query_one(clock, |row| row.req_int(0)))
     }
 
     fn service(&self) -> &'static str {
@@ -178,8 +185,11 @@ impl Db {
     ///
     /// # Errors
     /// [`DbError::Migration`] when one was edited after it was applied, or is refused.
-    pub async fn migrate(&self, migrations: &[Migration]) -> Result<(), DbError> {
-        migrate::run(self, migrations).await
+    pub fn migrate<'m>(
+        &'m self,
+        migrations: &'m [Migration],
+    ) -> BoxFuture<'m, Result<(), DbError>> {
+        Box::pin(migrate::run(self, migrations))
     }
 
     /// Runs a query outside any transaction and maps its rows. `map` runs where the rows are: on
@@ -227,7 +237,7 @@ impl Db {
         &self,
         statement: Statement,
         limit: usize,
-        map: F,
+        mut map: F,
     ) -> Result<Vec<T>, DbError>
     where
         F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
@@ -236,9 +246,17 @@ impl Db {
         let span = span::statement(self.service(), self.dialect(), &statement.sql);
         let done = match self {
             Self::Sqlite(db) => db.rows(statement, limit, map).await,
-            Self::Postgres(db) => Box::pin(db.rows(statement, limit, map)).await,
+            Self::Postgres(db) => {
+                let mut mapped = Vec::new();
+                let mut on_row = |row: &Row<'_>| {
+                    mapped.push(map(row)?);
+                    Ok(())
+                };
+                let done = db.rows(statement, limit, &mut on_row).await;
+                done.map(|()| mapped)
+            }
         };
-        span::ended(&span, &done);
+        span::ended(&span, done.as_ref().err());
         done
     }
 
@@ -250,10 +268,12 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        match self {
-            Self::Sqlite(db) => db.read(job).await,
-            Self::Postgres(db) => Box::pin(db.read(job)).await,
-        }
+        let (mut job, result) = Typed::new(job, |_| false);
+        let ended = match self {
+            Self::Sqlite(db) => db.read(Box::new(job)).await,
+            Self::Postgres(db) => db.read(&mut job).await,
+        };
+        job::result(ended, &result)
     }
 
     /// Runs a job in a transaction; answers once it is committed, or rolled back because the job
@@ -273,10 +293,9 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Retry + Send + 'static,
     {
-        match self {
-            Self::Sqlite(db) => db.write(job, false).await,
-            Self::Postgres(db) => Box::pin(db.write(job)).await,
-        }
+        let (job, result) = Typed::new(job, E::is_serialization_failure);
+        let ended = self.run(Box::new(job), false).await;
+        job::result(ended, &result)
     }
 
     /// Like [`Db::write`], but on SQLite too the job has its commit for itself: for one that may
@@ -287,27 +306,40 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Retry + Send + 'static,
     {
+        let (job, result) = Typed::new(job, E::is_serialization_failure);
+        let ended = self.run(Box::new(job), true).await;
+        job::result(ended, &result)
+    }
+
+    /// Runs a job in a transaction. An error: the job was not run, or panicked.
+    fn run(&self, job: Box<dyn Job>, alone: bool) -> BoxFuture<'_, Result<(), DbError>> {
         match self {
-            Self::Sqlite(db) => db.write(job, true).await,
-            Self::Postgres(db) => Box::pin(db.write(job)).await,
+            Self::Sqlite(db) => Box::pin(db.write(job, alone)),
+            Self::Postgres(db) => db.write(job),
         }
     }
 
     /// Runs one statement as a [`Db::write`] of its own; answers the rows it changed.
-    pub async fn execute(&self, statement: impl Into<Statement>) -> Result<u64, DbError> {
-        let statement = statement.into();
+    pub fn execute<'s>(
+        &'s self,
+        statement: impl Into<Statement>,
+    ) -> BoxFuture<'s, Result<u64, DbError>> {
+        Box::pin(self.change(statement.into()))
+    }
+
+    async fn change(&self, statement: Statement) -> Result<u64, DbError> {
         match self {
             Self::Sqlite(_) => {
                 self.write(move |tx| {
                     let statement = statement.clone();
-                    Box::pin(async move { tx.execute(statement).await })
+                    Box::pin(tx.execute(statement))
                 })
                 .await
             }
             Self::Postgres(db) => {
                 let span = span::statement(db.service(), Dialect::Postgres, &statement.sql);
-                let done = Box::pin(db.execute(statement)).await;
-                span::ended(&span, &done);
+                let done = db.execute(statement).await;
+                span::ended(&span, done.as_ref().err());
                 done
             }
         }
@@ -316,20 +348,23 @@ impl Db {
     /// Runs one statement of DDL without values and without a time limit; on PostgreSQL outside
     /// any transaction, as `CREATE INDEX CONCURRENTLY` asks for. Unlike a write it stops when the
     /// caller drops the future.
-    pub async fn execute_unbounded(
-        &self,
+    pub fn execute_unbounded<'s>(
+        &'s self,
         sql: impl Into<Cow<'static, str>>,
-    ) -> Result<(), DbError> {
-        let sql = sql.into();
+    ) -> BoxFuture<'s, Result<(), DbError>> {
+        Box::pin(self.unbounded(sql.into()))
+    }
+
+    async fn unbounded(&self, sql: Cow<'static, str>) -> Result<(), DbError> {
         match self {
             Self::Sqlite(_) => {
                 self.write_alone(move |tx| {
                     let sql = sql.clone();
-                    Box::pin(async move { tx.execute_batch(sql).await })
+                    Box::pin(tx.execute_batch(sql))
                 })
                 .await
             }
-            Self::Postgres(db) => Box::pin(db.unbounded(sql)).await,
+            Self::Postgres(db) => db.unbounded(sql).await,
         }
     }
 
@@ -343,19 +378,19 @@ impl Db {
     }
 
     /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), DbError> {
+    pub fn ping(&self) -> BoxFuture<'_, Result<(), DbError>> {
         match self {
-            Self::Sqlite(db) => db.ping().await,
-            Self::Postgres(db) => Box::pin(db.ping()).await,
+            Self::Sqlite(db) => Box::pin(db.ping()),
+            Self::Postgres(db) => Box::pin(db.ping()),
         }
     }
 
     /// Lets queries and writes under way end (for at most the statement timeout, writes on SQLite
     /// all of them), then closes the connections. Later calls are refused.
-    pub async fn close(&self) {
+    pub fn close(&self) -> BoxFuture<'_, ()> {
         match self {
-            Self::Sqlite(db) => db.close().await,
-            Self::Postgres(db) => Box::pin(db.close()).await,
+            Self::Sqlite(db) => Box::pin(db.close()),
+            Self::Postgres(db) => Box::pin(db.close()),
         }
     }
 }

@@ -13,7 +13,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::{DbError, Row, Statement, Value, error, text};
+use super::{DbError, Row, Statement, Value, error, job::OnRow, text};
 
 /// A connection out of the pool, and the transaction on it.
 ///
@@ -71,28 +71,31 @@ impl PgTx {
         Ok(done.map_err(|error| self.noted(error))?.rows_affected())
     }
 
-    /// Runs a query and maps its first `limit` rows.
-    pub(super) async fn query<T>(
+    /// Runs a query and hands out its first `limit` rows.
+    pub(super) async fn query(
         &mut self,
         statement: Statement,
         limit: usize,
-        mut map: impl FnMut(&Row<'_>) -> Result<T, DbError> + Send,
-    ) -> Result<Vec<T>, DbError> {
+        on_row: &mut OnRow<'_>,
+    ) -> Result<(), DbError> {
         let query = prepared(statement)?;
-        let mut mapped = Vec::new();
+        let mut left = limit;
         let mut rows = query.fetch(&mut *self.conn);
         let failed = loop {
             match rows.try_next().await {
                 // The rows beyond the limit are taken off the wire, or the next statement would.
-                Ok(Some(_)) if mapped.len() >= limit => {}
-                Ok(Some(row)) => mapped.push(map(&Row::postgres(&row))?),
+                Ok(Some(_)) if left == 0 => {}
+                Ok(Some(row)) => {
+                    left -= 1;
+                    on_row(&Row::postgres(&row))?;
+                }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
             }
         };
         drop(rows);
         match failed {
-            None => Ok(mapped),
+            None => Ok(()),
             Some(error) => Err(self.noted(error)),
         }
     }

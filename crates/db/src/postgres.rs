@@ -11,7 +11,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::{
-    DbConfig, DbError, Dialect, Retry, Row, Statement, Tx,
+    DbConfig, DbError, Dialect, Retry as _, Statement, Tx,
+    job::{Job, OnRow, Verdict},
     pg_tx::{self, PgTx},
 };
 use crate::span;
@@ -99,24 +100,23 @@ impl Postgres {
         }
     }
 
-    pub(super) async fn rows<T, F>(
-        &self,
+    /// Runs a query and hands out its first `limit` rows.
+    pub(super) fn rows<'q>(
+        &'q self,
         statement: Statement,
         limit: usize,
-        mut map: F,
-    ) -> Result<Vec<T>, DbError>
-    where
-        F: FnMut(&Row<'_>) -> Result<T, DbError> + Send,
-        T: Send,
-    {
-        let mut conn = self.acquire().await?;
-        let again = statement.clone();
-        let first = conn.query(statement, limit, &mut map).await;
-        if !conn.forget_stale().await {
-            return first;
-        }
-        // A stale plan is refused before it gives a row, so the mapper has seen nothing yet.
-        conn.query(again, limit, &mut map).await
+        on_row: &'q mut OnRow<'_>,
+    ) -> BoxFuture<'q, Result<(), DbError>> {
+        Box::pin(async move {
+            let mut conn = self.acquire().await?;
+            let again = statement.clone();
+            let first = conn.query(statement, limit, on_row).await;
+            if !conn.forget_stale().await {
+                return first;
+            }
+            // A stale plan is refused before it gives a row, so nobody has seen one yet.
+            conn.query(again, limit, on_row).await
+        })
     }
 
     /// Runs one statement without a transaction around it: one round trip instead of three.
@@ -143,46 +143,39 @@ impl Postgres {
         self.acquire().await?.unbounded(sql).await
     }
 
-    pub(super) async fn read<T, E, F>(&self, mut job: F) -> Result<T, E>
-    where
-        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
-        T: Send,
-        E: From<DbError> + Send,
-    {
-        let conn = self.begin(READ).await?;
-        let mut tx = Tx::postgres(conn, self.service);
-        attempt(&mut tx, self.service, &mut job).await
+    /// Runs a job on one snapshot. An error: it could not begin.
+    pub(super) fn read<'j>(&'j self, job: &'j mut dyn Job) -> BoxFuture<'j, Result<(), DbError>> {
+        Box::pin(async move {
+            let conn = self.begin(READ).await?;
+            let mut tx = Tx::postgres(conn, self.service);
+            attempt(&mut tx, self.service, job).await;
+            Ok(())
+        })
     }
 
-    pub(super) async fn write<T, E, F>(&self, mut job: F) -> Result<T, E>
-    where
-        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Retry + Send + 'static,
-    {
-        // Taken here, so that a caller that goes away while all connections are busy asks nothing.
-        let conn = self.begin(WRITE).await?;
-        let service = self.service;
-        // A task of its own, because a caller that goes away must not stop a write half way.
-        let run = async move {
-            let mut tx = Tx::postgres(conn, service);
-            let mut tries = 1;
-            loop {
-                let done = attempt(&mut tx, service, &mut job).await;
-                match &done {
-                    Err(error) if tries < ATTEMPTS && error.is_serialization_failure() => {}
-                    _ => return done,
+    /// Runs a job in a transaction, again while others are in the way. An error: it could not begin,
+    /// or panicked.
+    pub(super) fn write(&self, mut job: Box<dyn Job>) -> BoxFuture<'_, Result<(), DbError>> {
+        Box::pin(async move {
+            // Taken here, so that a caller that goes away while all connections are busy asks nothing.
+            let conn = self.begin(WRITE).await?;
+            let service = self.service;
+            // A task of its own, because a caller that goes away must not stop a write half way.
+            let run = async move {
+                let mut tx = Tx::postgres(conn, service);
+                let mut tries = 1;
+                while attempt(&mut tx, service, job.as_mut()).await && tries < ATTEMPTS {
+                    tokio::time::sleep(backoff(tries)).await;
+                    tries += 1;
+                    if let Some(conn) = tx.pg() {
+                        conn.begin(WRITE).await?;
+                    }
                 }
-                drop(done);
-                tokio::time::sleep(backoff(tries)).await;
-                tries += 1;
-                if let Some(conn) = tx.pg() {
-                    conn.begin(WRITE).await?;
-                }
-            }
-        };
-        let done = self.writes.spawn(run.in_current_span());
-        done.await.map_err(ended)?
+                Ok(())
+            };
+            let done = self.writes.spawn(run.in_current_span());
+            done.await.map_err(ended)?
+        })
     }
 
     pub(super) async fn ping(&self) -> Result<(), DbError> {
@@ -211,7 +204,7 @@ impl Postgres {
             Ok(conn)
         };
         let begun = begun.await;
-        span::ended(&span, &begun);
+        span::ended(&span, begun.as_ref().err());
         begun
     }
 
@@ -220,32 +213,38 @@ impl Postgres {
     }
 }
 
-/// Runs the job once in the open transaction and ends it.
-async fn attempt<T, E, F>(tx: &mut Tx, service: &'static str, job: &mut F) -> Result<T, E>
-where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
-    T: Send,
-    E: From<DbError> + Send,
-{
+/// Runs the job once in the open transaction and ends it. Whether another transaction was in the way,
+/// so that another attempt may succeed.
+async fn attempt(tx: &mut Tx, service: &'static str, job: &mut dyn Job) -> bool {
     tx.renew();
-    let mut done = job(tx).await;
-    if done.is_ok()
-        && let Err(error) = tx.committable()
-    {
-        done = Err(error.into());
-    }
-    let Some(conn) = tx.pg() else { return done };
-    if done.is_ok() {
-        let span = span::statement(service, Dialect::Postgres, "COMMIT");
-        let committed = conn.commit().await;
-        span::ended(&span, &committed);
-        match committed {
-            Ok(()) => return done,
-            Err(error) => done = Err(error.of_commit().into()),
+    let verdict = job.run(tx).await;
+    let refused = match &verdict {
+        Verdict::Keep => tx.committable().err(),
+        Verdict::Undo { .. } => None,
+    };
+    let Some(conn) = tx.pg() else { return false };
+    let again = match (verdict, refused) {
+        (Verdict::Undo { again }, _) => again,
+        (Verdict::Keep, Some(error)) => failed(job, error),
+        (Verdict::Keep, None) => {
+            let span = span::statement(service, Dialect::Postgres, "COMMIT");
+            let committed = conn.commit().await;
+            span::ended(&span, committed.as_ref().err());
+            match committed {
+                Ok(()) => return false,
+                Err(error) => failed(job, error.of_commit()),
+            }
         }
-    }
+    };
     conn.roll_back().await;
-    done
+    again
+}
+
+/// Tells the job that the database refuses it; whether it may succeed another time.
+fn failed(job: &mut dyn Job, error: DbError) -> bool {
+    let again = error.is_serialization_failure();
+    job.fail(error);
+    again
 }
 
 /// Waits longer each time, and not all alike, so that the same writes do not meet again.

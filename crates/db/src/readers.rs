@@ -7,10 +7,12 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -21,7 +23,7 @@ use super::{DbError, Tx};
 /// Queries waiting for a reader; one more is refused, because it would hardly be answered in time.
 const QUEUE: usize = 4096;
 
-type Work = Box<dyn FnOnce(&mut Tx) + Send>;
+pub(super) type Work = Box<dyn FnOnce(&mut Tx) + Send>;
 
 /// The threads' shared side. Whoever owns it calls [`Readers::stop`], or the threads stay.
 pub(super) struct Readers {
@@ -64,17 +66,13 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Runs `work` on a reader. Dropping the future stops it, and the reader is free again.
-    pub(super) async fn run<T, W>(&self, work: W) -> Result<T, DbError>
-    where
-        W: FnOnce(&mut Tx) -> T + Send + 'static,
-        T: Send + 'static,
-    {
+    /// Runs `work` on a reader. Dropping the turn stops it, and the reader is free again.
+    pub(super) fn run(&self, work: Work) -> Turn {
         let stop = StopOnDrop(Arc::default());
         let stopped = Arc::clone(&stop.0);
         let (reply, answer) = oneshot::channel();
         let (asked, patience) = (Instant::now(), self.patience);
-        self.push(Box::new(move |tx| {
+        let pushed = self.push(Box::new(move |tx| {
             if stopped.load(Ordering::Relaxed) {
                 return;
             }
@@ -92,8 +90,12 @@ impl Readers {
             };
             // A caller that has gone away does not mind.
             let _ = reply.send(done);
-        }))?;
-        answer.await.map_err(|_| closed())?
+        }));
+        Turn {
+            refused: pushed.err(),
+            answer,
+            _stop: stop,
+        }
     }
 
     /// How many queries wait.
@@ -157,6 +159,25 @@ impl Readers {
     /// Locked only to put something in or take it out, never while anything runs.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resolves when a reader has done the work.
+pub(super) struct Turn {
+    refused: Option<DbError>,
+    answer: oneshot::Receiver<Result<(), DbError>>,
+    _stop: StopOnDrop,
+}
+
+impl Future for Turn {
+    type Output = Result<(), DbError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(refusal) = self.refused.take() {
+            return Poll::Ready(Err(refusal));
+        }
+        let answer = Pin::new(&mut self.answer).poll(cx);
+        answer.map(|answer| answer.unwrap_or_else(|_| Err(closed())))
     }
 }
 

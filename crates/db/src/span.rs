@@ -46,8 +46,8 @@ pub(crate) fn statement(service: &'static str, dialect: Dialect, sql: &str) -> S
 }
 
 /// Notes how the statement ended.
-pub(crate) fn ended<T>(span: &Span, result: &Result<T, DbError>) {
-    if let Err(error) = result
+pub(crate) fn ended(span: &Span, error: Option<&DbError>) {
+    if let Some(error) = error
         && !span.is_disabled()
     {
         span.record("otel.status_code", "ERROR");

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
 use tokio::{
     sync::{mpsc, oneshot},
     task::spawn_blocking,
@@ -17,7 +16,8 @@ use tracing::Span;
 use super::{
     DbError, Row, Statement, Tx,
     conn::{Conn, Role},
-    readers::{Readers, closed},
+    job::{Job, OnRow, Slot},
+    readers::{Readers, Turn, closed},
     writer::{self, Handed, Message},
 };
 
@@ -68,63 +68,69 @@ impl Sqlite {
         self.0.service
     }
 
+    /// Runs a query on a reader and maps its first `limit` rows there.
     pub(super) async fn rows<T, F>(
         &self,
         statement: Statement,
         limit: usize,
-        map: F,
+        mut map: F,
     ) -> Result<Vec<T>, DbError>
     where
         F: FnMut(&Row<'_>) -> Result<T, DbError> + Send + 'static,
         T: Send + 'static,
     {
-        let query = move |tx: &mut Tx| match tx.conn() {
-            Some(conn) => conn.query(&statement, limit, map),
-            None => Err(closed()),
-        };
-        self.0.readers.run(query).await?
+        let slot = Slot::default();
+        let mapped = slot.clone();
+        let turn = self.0.readers.run(Box::new(move |tx| {
+            let mut rows = Vec::new();
+            let done = query(tx, &statement, limit, &mut |row| {
+                rows.push(map(row)?);
+                Ok(())
+            });
+            mapped.put(done.map(|()| rows));
+        }));
+        turn.await?;
+        slot.take().unwrap_or_else(|| Err(closed()))
     }
 
-    pub(super) async fn read<T, E, F>(&self, mut job: F) -> Result<T, E>
-    where
-        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
+    /// Runs a job on one snapshot.
+    pub(super) fn read(&self, mut job: Box<dyn Job>) -> Turn {
         let span = Span::current();
-        let read = move |tx: &mut Tx| {
+        self.0.readers.run(Box::new(move |tx| {
             let _entered = span.enter();
             // The snapshot begins with the first statement of the job, and ends when the reader
             // is tidied.
-            tx.conn().ok_or_else(closed)?.bound("BEGIN")?;
-            writer::drive(&mut job, tx)
-        };
-        self.0.readers.run(read).await?
+            let begun = match tx.conn() {
+                Some(conn) => conn.bound("BEGIN"),
+                None => Err(closed()),
+            };
+            match begun {
+                Ok(()) => {
+                    writer::drive(job.as_mut(), tx);
+                }
+                Err(error) => job.fail(error),
+            }
+        }))
     }
 
-    pub(super) async fn write<T, E, F>(&self, job: F, alone: bool) -> Result<T, E>
-    where
-        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Run(Box::new(Handed {
+    /// Runs a job in a transaction. An error: the job was not run.
+    pub(super) async fn write(&self, job: Box<dyn Job>, alone: bool) -> Result<(), DbError> {
+        let (done, answer) = oneshot::channel();
+        let message = Message::Run(Handed {
             job,
             alone,
             span: Span::current(),
-            result: None,
-            reply,
-        }));
+            done,
+        });
         match self.0.writer.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(message)) => {
                 let sent = self.0.writer.send_timeout(message, self.0.patience).await;
                 sent.map_err(|_| DbError::unavailable("too many writes are waiting"))?;
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed().into()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed()),
         }
-        answer.await.map_err(|_| closed())?
+        answer.await.map_err(|_| closed())
     }
 
     pub(super) fn watch(&self) -> impl Fn() -> Option<[(&'static str, usize); 2]> + Send + 'static {
@@ -161,6 +167,18 @@ impl Sqlite {
         if self.0.writer.send(Message::Close(done)).await.is_ok() {
             let _ = finished.await;
         }
+    }
+}
+
+fn query(
+    tx: &mut Tx,
+    statement: &Statement,
+    limit: usize,
+    on_row: &mut OnRow<'_>,
+) -> Result<(), DbError> {
+    match tx.conn() {
+        Some(conn) => conn.query(statement, limit, on_row),
+        None => Err(closed()),
     }
 }
 

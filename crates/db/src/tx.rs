@@ -1,11 +1,14 @@
 //! The transaction that a job of [`Db::write`](super::Db::write) or
 //! [`Db::read`](super::Db::read) works in.
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, Ready, ready};
 use tracing::Span;
 
-use super::{DbError, Dialect, Row, Statement, conn::Conn, pg_tx::PgTx};
+use super::{DbError, Dialect, Row, Statement, conn::Conn, job::OnRow, pg_tx::PgTx};
 use crate::span;
+
+/// What a statement answers: at once on SQLite, where nobody waits.
+pub type Answer<'t, T> = Either<Ready<Result<T, DbError>>, BoxFuture<'t, Result<T, DbError>>>;
 
 /// An open transaction.
 ///
@@ -65,32 +68,44 @@ impl Tx {
 
     /// Runs a statement for its effect and answers how many rows it inserted, updated or deleted
     /// (after any other statement the number means nothing).
-    pub async fn execute(&mut self, statement: impl Into<Statement>) -> Result<u64, DbError> {
-        self.usable()?;
-        let statement = statement.into();
-        let span = self.span(&statement.sql);
-        let result = match &mut self.backend {
-            Backend::Sqlite(conn) => conn.execute(&statement),
-            Backend::Postgres(tx) => tx.execute(statement).await,
+    pub fn execute<'t>(&'t mut self, statement: impl Into<Statement>) -> Answer<'t, u64> {
+        self.change(statement.into())
+    }
+
+    fn change(&mut self, statement: Statement) -> Answer<'_, u64> {
+        let (span, spoiled) = match self.usable() {
+            Ok(()) => (self.span(&statement.sql), &mut self.spoiled),
+            Err(error) => return at_once(Err(error)),
         };
-        span::ended(&span, &result);
-        self.noted(result)
+        match &mut self.backend {
+            Backend::Sqlite(conn) => at_once(noted(spoiled, &span, conn.execute(&statement))),
+            Backend::Postgres(tx) => Answer::Right(Box::pin(async move {
+                let done = tx.execute(statement).await;
+                noted(spoiled, &span, done)
+            })),
+        }
     }
 
     /// Runs several statements without values, separated by `;`: for DDL. They have no time limit.
-    pub async fn execute_batch(
-        &mut self,
+    pub fn execute_batch<'t>(
+        &'t mut self,
         sql: impl Into<std::borrow::Cow<'static, str>>,
-    ) -> Result<(), DbError> {
-        self.usable()?;
-        let sql = sql.into();
-        let span = self.span(&sql);
-        let result = match &mut self.backend {
-            Backend::Sqlite(conn) => conn.batch(&sql),
-            Backend::Postgres(tx) => tx.batch(sql).await,
+    ) -> Answer<'t, ()> {
+        self.batch(sql.into())
+    }
+
+    fn batch(&mut self, sql: std::borrow::Cow<'static, str>) -> Answer<'_, ()> {
+        let (span, spoiled) = match self.usable() {
+            Ok(()) => (self.span(&sql), &mut self.spoiled),
+            Err(error) => return at_once(Err(error)),
         };
-        span::ended(&span, &result);
-        self.noted(result)
+        match &mut self.backend {
+            Backend::Sqlite(conn) => at_once(noted(spoiled, &span, conn.batch(&sql))),
+            Backend::Postgres(tx) => Answer::Right(Box::pin(async move {
+                let done = tx.batch(sql).await;
+                noted(spoiled, &span, done)
+            })),
+        }
     }
 
     /// Runs a query and maps its rows.
@@ -142,23 +157,36 @@ impl Tx {
         T: Send,
         E: From<DbError> + Send,
     {
-        self.usable()?;
-        let begun = self.bound("SAVEPOINT om_nested").await;
-        self.noted(begun)?;
-        self.depth += 1;
+        self.enter_nested().await?;
         let done = job(self).await;
         // A refusal that the job swallowed has undone its work on PostgreSQL: that is no success.
         let done = match self.spoiled.take() {
             Some(refusal) => done.and(Err(refusal.into())),
             None => done,
         };
-        let ended = match done {
-            Ok(_) => self.bound("RELEASE SAVEPOINT om_nested").await,
-            Err(_) => self.undo_nested().await,
-        };
-        self.depth -= 1;
-        self.noted(ended)?;
+        self.leave_nested(done.is_ok()).await?;
         done
+    }
+
+    fn enter_nested(&mut self) -> BoxFuture<'_, Result<(), DbError>> {
+        Box::pin(async move {
+            self.usable()?;
+            let begun = self.bound("SAVEPOINT om_nested").await;
+            self.noted(begun)?;
+            self.depth += 1;
+            Ok(())
+        })
+    }
+
+    fn leave_nested(&mut self, keep: bool) -> BoxFuture<'_, Result<(), DbError>> {
+        Box::pin(async move {
+            let ended = match keep {
+                true => self.bound("RELEASE SAVEPOINT om_nested").await,
+                false => self.undo_nested().await,
+            };
+            self.depth -= 1;
+            self.noted(ended)
+        })
     }
 
     async fn undo_nested(&mut self) -> Result<(), DbError> {
@@ -176,20 +204,41 @@ impl Tx {
         &mut self,
         statement: Statement,
         limit: usize,
-        map: F,
+        mut map: F,
     ) -> Result<Vec<T>, DbError>
     where
         F: FnMut(&Row<'_>) -> Result<T, DbError> + Send,
         T: Send,
     {
-        self.usable()?;
-        let span = self.span(&statement.sql);
-        let result = match &mut self.backend {
-            Backend::Sqlite(conn) => conn.query(&statement, limit, map),
-            Backend::Postgres(tx) => tx.query(statement, limit, map).await,
+        let mut mapped = Vec::new();
+        let mut on_row = |row: &Row<'_>| {
+            mapped.push(map(row)?);
+            Ok(())
         };
-        span::ended(&span, &result);
-        self.noted(result)
+        self.each(statement, limit, &mut on_row).await?;
+        Ok(mapped)
+    }
+
+    /// Runs a query and hands out its first `limit` rows.
+    fn each<'t>(
+        &'t mut self,
+        statement: Statement,
+        limit: usize,
+        on_row: &'t mut OnRow<'_>,
+    ) -> Answer<'t, ()> {
+        let (span, spoiled) = match self.usable() {
+            Ok(()) => (self.span(&statement.sql), &mut self.spoiled),
+            Err(error) => return at_once(Err(error)),
+        };
+        match &mut self.backend {
+            Backend::Sqlite(conn) => {
+                at_once(noted(spoiled, &span, conn.query(&statement, limit, on_row)))
+            }
+            Backend::Postgres(tx) => Answer::Right(Box::pin(async move {
+                let done = tx.query(statement, limit, on_row).await;
+                noted(spoiled, &span, done)
+            })),
+        }
     }
 
     fn span(&self, sql: &str) -> Span {
@@ -210,13 +259,8 @@ impl Tx {
         }
     }
 
-    fn noted<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
-        if let Err(error) = &result
-            && error.spoils_transaction()
-        {
-            self.spoiled = Some(error.clone());
-        }
-        result
+    fn noted(&mut self, result: Result<(), DbError>) -> Result<(), DbError> {
+        noted(&mut self.spoiled, &Span::none(), result)
     }
 
     /// Whether what was done may be committed; called once the job has answered `Ok`.
@@ -249,4 +293,23 @@ impl Tx {
             Backend::Postgres(tx) => Some(tx),
         }
     }
+}
+
+fn at_once<'t, T>(result: Result<T, DbError>) -> Answer<'t, T> {
+    Answer::Left(ready(result))
+}
+
+/// Ends the statement's span, and keeps a refusal that spoils the transaction.
+fn noted<T>(
+    spoiled: &mut Option<DbError>,
+    span: &Span,
+    result: Result<T, DbError>,
+) -> Result<T, DbError> {
+    span::ended(span, result.as_ref().err());
+    if let Err(error) = &result
+        && error.spoils_transaction()
+    {
+        *spoiled = Some(error.clone());
+    }
+    result
 }

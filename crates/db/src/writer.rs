@@ -11,14 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::BoxFuture;
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
     oneshot,
 };
 use tracing::Span;
 
-use super::{DbError, Tx};
+use super::{
+    DbError, Tx,
+    job::{Job, Verdict},
+};
 
 /// Jobs waiting for the writer; callers beyond wait to hand theirs over.
 pub(super) const QUEUE: usize = 1024;
@@ -29,86 +31,57 @@ const GROUP_TIME: Duration = Duration::from_millis(10);
 
 /// What is sent to the writer.
 pub(super) enum Message {
-    Run(Box<dyn Job>),
+    Run(Handed),
     /// Finish what is queued, close the file, then answer.
     Close(oneshot::Sender<()>),
 }
 
-/// A job of some caller, whatever its result's type.
-pub(super) trait Job: Send {
-    /// Runs the job, again if need be; true when its changes are to be committed.
-    fn run(&mut self, tx: &mut Tx) -> bool;
-    /// Replaces the result by an error.
-    fn fail(&mut self, error: DbError);
-    /// Whether the job must not share its commit.
-    fn alone(&self) -> bool;
-    /// Hands the last result to the caller, if they still wait.
-    fn answer(self: Box<Self>);
-}
-
-/// A caller's closure with the way back to them.
-pub(super) struct Handed<T, E, F> {
-    pub(super) job: F,
+/// A caller's job with the way back to them.
+pub(super) struct Handed {
+    pub(super) job: Box<dyn Job>,
+    /// Whether it must not share its commit.
     pub(super) alone: bool,
     pub(super) span: Span,
-    pub(super) result: Option<Result<T, E>>,
-    pub(super) reply: oneshot::Sender<Result<T, E>>,
+    /// Told when the result is there; a caller that has gone away does not mind.
+    pub(super) done: oneshot::Sender<()>,
 }
 
-impl<T, E, F> Job for Handed<T, E, F>
-where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
-    T: Send,
-    E: From<DbError> + Send,
-{
+impl Handed {
+    /// Runs the job, again if need be; true when its changes are to be committed.
     fn run(&mut self, tx: &mut Tx) -> bool {
         let _entered = self.span.enter();
-        let result = drive(&mut self.job, tx);
-        let keep = result.is_ok();
-        self.result = Some(result);
-        keep
+        drive(self.job.as_mut(), tx)
     }
 
     fn fail(&mut self, error: DbError) {
-        self.result = Some(Err(error.into()));
-    }
-
-    fn alone(&self) -> bool {
-        self.alone
-    }
-
-    fn answer(self: Box<Self>) {
-        let unrun = || Err(DbError::unavailable("the writer has not run the job").into());
-        // A caller that has gone away does not mind.
-        let _ = self.reply.send(self.result.unwrap_or_else(unrun));
+        self.job.fail(error);
     }
 }
 
-/// Runs a job on this thread. On SQLite no method of [`Tx`] ever waits, so one poll finishes it;
-/// a job that waits for anything else would stop every other write, and is refused.
-pub(super) fn drive<T, E, F>(job: &mut F, tx: &mut Tx) -> Result<T, E>
-where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
-    E: From<DbError>,
-{
+/// Runs a job on this thread; true when its changes are to be committed. On SQLite no method of
+/// [`Tx`] ever waits, so one poll finishes it; a job that waits for anything else would stop every
+/// other write, and is refused.
+pub(super) fn drive(job: &mut dyn Job, tx: &mut Tx) -> bool {
     tx.renew();
     // What the job leaves behind is rolled back, so nothing half done can be seen.
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let mut context = Context::from_waker(Waker::noop());
-        job(tx).as_mut().poll(&mut context)
+        job.run(tx).as_mut().poll(&mut context)
     }));
-    match polled {
-        Ok(Poll::Ready(Ok(value))) => {
-            tx.committable()?;
-            Ok(value)
-        }
-        Ok(Poll::Ready(Err(error))) => Err(error),
-        Ok(Poll::Pending) => Err(DbError::Unfinished.into()),
+    let error = match polled {
+        Ok(Poll::Ready(Verdict::Keep)) => match tx.committable() {
+            Ok(()) => return true,
+            Err(error) => error,
+        },
+        Ok(Poll::Ready(Verdict::Undo { .. })) => return false,
+        Ok(Poll::Pending) => DbError::Unfinished,
         Err(_) => {
             tracing::error!("a database job panicked");
-            Err(DbError::Panicked.into())
+            DbError::Panicked
         }
-    }
+    };
+    job.fail(error);
+    false
 }
 
 /// Works until the last sender is gone or the writer is told to close.
@@ -142,29 +115,25 @@ struct Writer {
     /// Whether a transaction is open.
     open: bool,
     /// The jobs of the group, and whether the open transaction holds their work.
-    jobs: Vec<(Box<dyn Job>, bool)>,
+    jobs: Vec<(Handed, bool)>,
 }
 
 impl Writer {
     /// Runs `first` and whatever waits behind it, commits once and answers all. Returns a message
     /// that was taken from the inbox but does not belong to the group.
-    fn group(
-        &mut self,
-        first: Box<dyn Job>,
-        inbox: &mut mpsc::Receiver<Message>,
-    ) -> Option<Message> {
+    fn group(&mut self, first: Handed, inbox: &mut mpsc::Receiver<Message>) -> Option<Message> {
         let began = Instant::now();
         let mut job = first;
         let mut other = None;
         loop {
-            let alone = job.alone();
-            let kept = self.one(job.as_mut());
+            let alone = job.alone;
+            let kept = self.one(&mut job);
             self.jobs.push((job, kept));
             if alone || self.jobs.len() >= GROUP_MAX || began.elapsed() >= GROUP_TIME {
                 break;
             }
             match inbox.try_recv() {
-                Ok(Message::Run(next)) if !next.alone() => job = next,
+                Ok(Message::Run(next)) if !next.alone => job = next,
                 Ok(message) => {
                     other = Some(message);
                     break;
@@ -174,13 +143,13 @@ impl Writer {
         }
         self.commit();
         for (job, _) in self.jobs.drain(..) {
-            job.answer();
+            let _ = job.done.send(());
         }
         other
     }
 
     /// Runs one job inside the group's transaction; true when the transaction holds its work.
-    fn one(&mut self, job: &mut dyn Job) -> bool {
+    fn one(&mut self, job: &mut Handed) -> bool {
         // Alone in its transaction a job needs no savepoint: there is nothing else to undo.
         let shared = self.jobs.iter().any(|(_, kept)| *kept);
         let entered = match (self.open, shared) {
@@ -231,14 +200,14 @@ impl Writer {
         let mut jobs = std::mem::take(&mut self.jobs);
         for (job, kept) in &mut jobs {
             if std::mem::take(kept) {
-                self.single(job.as_mut());
+                self.single(job);
             }
         }
         self.jobs = jobs;
     }
 
     /// Runs a job in a transaction of its own, up to the commit.
-    fn single(&mut self, job: &mut dyn Job) {
+    fn single(&mut self, job: &mut Handed) {
         if let Err(error) = self.bound("BEGIN IMMEDIATE") {
             job.fail(error);
             return;
