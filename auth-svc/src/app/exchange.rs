@@ -5,7 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh::{Ctx, Error, Result, audit::Actor, clock, identity::Purpose};
+use mesh::{
+    Ctx, Error, Result,
+    audit::Actor,
+    cache::{Cache, Stay},
+    clock,
+    identity::Purpose,
+};
 use tokio::sync::Mutex;
 
 use super::{App, entry, revoke::STORE_LIMIT, sessions};
@@ -33,7 +39,7 @@ pub(crate) enum Credential<'c> {
 
 /// One exchange at a time for each session or key: callers that came while it ran did not see anything
 /// older than their own call, so its answer is theirs too.
-pub(super) struct Flights(moka::sync::Cache<TokenHash, Arc<Mutex<Option<Flight>>>>);
+pub(super) struct Flights(Cache<Mutex<Option<Flight>>>);
 
 #[derive(Clone)]
 struct Flight {
@@ -43,8 +49,7 @@ struct Flight {
 
 impl Default for Flights {
     fn default() -> Self {
-        let cache = moka::sync::Cache::builder().max_capacity(100_000);
-        Self(cache.time_to_idle(Duration::from_secs(30)).build())
+        Self(Cache::new(100_000, Stay::Idle(Duration::from_secs(30))))
     }
 }
 
@@ -73,7 +78,7 @@ async fn in_flight(
     mint: impl Future<Output = Result<Minted>>,
 ) -> Result<Minted> {
     let asked = Instant::now();
-    let slot = app.flights.0.get_with(credential, Arc::default);
+    let slot = app.flights.0.get_or_insert(credential, Arc::default);
     let mut last = slot.lock().await;
     if let Some(flight) = &*last
         && flight.began >= asked
@@ -175,14 +180,14 @@ pub(super) async fn note_once_an_hour(
 ) -> Result<()> {
     let subject_text = subject.unwrap_or_default();
     let key = format!("{}\n{service}\n{subject_text}\n{detail}", action.as_str());
-    if app.noted.contains_key(&key) {
+    if app.noted.contains(&key) {
         return Ok(());
     }
     let actor = Actor::Service(service.to_owned());
     let mut noted = entry(ctx, action, actor, subject);
     noted.detail = Some(detail);
     store::audit::note(&app.store, noted).await?;
-    app.noted.insert(key, ());
+    app.noted.insert(key, Arc::default());
     Ok(())
 }
 

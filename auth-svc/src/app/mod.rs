@@ -22,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 use mesh::{
     Ctx, Link, Result,
     audit::{Actor, Entry},
+    cache::{Cache, Stay},
     config::Secret,
     db::Db,
     process::Runtime,
@@ -39,7 +40,7 @@ use crate::{
         cookie::Cookie,
         input,
         session::{Client, Lifetimes, Session},
-        throttle::{AccountKey, Throttle},
+        throttle::Throttle,
         token::{self, Secrets},
         user::User,
     },
@@ -76,10 +77,11 @@ pub(crate) struct App {
     callback_origins: Vec<String>,
     email_and_password: EmailAndPassword,
     tasks: Tasks,
-    attempts: moka::sync::Cache<AccountKey, Arc<Semaphore>>,
+    /// The turns at each account.
+    attempts: Cache<Semaphore>,
     flights: exchange::Flights,
     /// What was noted within the hour and is noted once an hour only.
-    noted: moka::sync::Cache<String, ()>,
+    noted: Cache<()>,
 }
 
 /// A session that just began, with the one chance to hand out its token.
@@ -127,15 +129,9 @@ impl App {
             callback_origins: config.callback_origins(),
             email_and_password: config.email_and_password.clone(),
             tasks: runtime.tasks,
-            attempts: moka::sync::Cache::builder()
-                .max_capacity(100_000)
-                .time_to_idle(Duration::from_secs(60))
-                .build(),
+            attempts: Cache::new(100_000, Stay::Idle(Duration::from_secs(60))),
             flights: exchange::Flights::default(),
-            noted: moka::sync::Cache::builder()
-                .max_capacity(100_000)
-                .time_to_live(Duration::from_secs(3600))
-                .build(),
+            noted: Cache::new(100_000, Stay::Lived(Duration::from_secs(3600))),
         });
         janitor::start(&app);
         feed::start(&app);

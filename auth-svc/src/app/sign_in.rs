@@ -161,7 +161,7 @@ pub(super) async fn take_attempt(app: &App, account: AccountKey) -> Result<Owned
     }
     let turns = app
         .attempts
-        .get_with(account, || Arc::new(Semaphore::new(ATTEMPTS_AT_ONCE)));
+        .get_or_insert(account, || Arc::new(Semaphore::new(ATTEMPTS_AT_ONCE)));
     let turn = turns.acquire_owned().await.map_err(Error::internal)?;
     let now = clock::now();
     match store::throttle::take_attempt(&app.store, account, app.throttle, now).await? {

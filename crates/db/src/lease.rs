@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
 
 use super::{Db, DbError, Dialect, Retry, Statement, Tx};
@@ -119,43 +119,47 @@ impl Lease {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn acquire(&self) -> Result<Option<Held>, DbError> {
-        let asked = Instant::now();
-        let (name, holder) = (Arc::clone(&self.name), Arc::clone(&self.holder));
-        let term_ms = milliseconds(self.term);
-        let taken = self.db.write::<_, DbError, _>(move |tx| {
-            let (name, holder) = (Arc::clone(&name), Arc::clone(&holder));
-            async move {
-                // The clock is read before, and bound: a statement that changes rows has one meaning on
-                // every node of a distributed database then.
-                let now_ms = tx.clock_ms().await?;
-                let statement = Statement::new(ACQUIRE)
-                    .bind(&*name)
-                    .bind(&*holder)
-                    .bind(now_ms + term_ms)
-                    .bind(now_ms - CLOCK_SKEW_MS);
-                tx.query_opt(statement, |row| row.req_int(0)).await
-            }
-            .boxed()
-        });
-        Ok(taken.await?.map(|fence| Held {
-            name: Arc::clone(&self.name),
-            fence,
-            deadline: asked + self.term,
-        }))
+    pub fn acquire(&self) -> BoxFuture<'_, Result<Option<Held>, DbError>> {
+        Box::pin(async move {
+            let asked = Instant::now();
+            let (name, holder) = (Arc::clone(&self.name), Arc::clone(&self.holder));
+            let term_ms = milliseconds(self.term);
+            let taken = self.db.write::<_, DbError, _>(move |tx| {
+                let (name, holder) = (Arc::clone(&name), Arc::clone(&holder));
+                async move {
+                    // The clock is read before, and bound: a statement that changes rows has one meaning on
+                    // every node of a distributed database then.
+                    let now_ms = tx.clock_ms().await?;
+                    let statement = Statement::new(ACQUIRE)
+                        .bind(&*name)
+                        .bind(&*holder)
+                        .bind(now_ms + term_ms)
+                        .bind(now_ms - CLOCK_SKEW_MS);
+                    tx.query_opt(statement, |row| row.req_int(0)).await
+                }
+                .boxed()
+            });
+            Ok(taken.await?.map(|fence| Held {
+                name: Arc::clone(&self.name),
+                fence,
+                deadline: asked + self.term,
+            }))
+        })
     }
 
     /// Lets go, so that another need not wait for the end of the term.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn release(&self) -> Result<(), DbError> {
-        let statement =
-            Statement::new("UPDATE om_lease SET until_ms = 0 WHERE name = $1 AND holder = $2")
-                .bind(&*self.name)
-                .bind(&*self.holder);
-        self.db.execute(statement).await?;
-        Ok(())
+    pub fn release(&self) -> BoxFuture<'_, Result<(), DbError>> {
+        Box::pin(async move {
+            let statement =
+                Statement::new("UPDATE om_lease SET until_ms = 0 WHERE name = $1 AND holder = $2")
+                    .bind(&*self.name)
+                    .bind(&*self.holder);
+            self.db.execute(statement).await?;
+            Ok(())
+        })
     }
 
     /// Does something once under the lease: waits for it, at most `patience`, renews it while the
@@ -226,36 +230,41 @@ impl Lease {
     }
 
     /// Renews the lease again and again; resolves when it is lost.
-    async fn lost(&self, mut held: Held) {
-        loop {
-            let rest = held.deadline.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                return;
-            }
-            tokio::time::sleep((self.term / 3).min(rest)).await;
-            // A database that does not answer must not keep the holder beyond its time.
-            let rest = held.deadline.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(rest.max(Duration::from_millis(1)), self.acquire()).await {
-                Ok(Ok(Some(renewed))) if renewed.fence == held.fence => held = renewed,
-                Ok(Ok(_)) => return,
-                Ok(Err(error)) => {
-                    tracing::debug!(lease.name = &*self.name, %error, "lease not renewed");
-                    tokio::time::sleep(self.pause().min(self.term / 10)).await;
+    fn lost(&self, mut held: Held) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let rest = held.deadline.saturating_duration_since(Instant::now());
+                if rest.is_zero() {
+                    return;
                 }
-                Err(_) => {}
+                tokio::time::sleep((self.term / 3).min(rest)).await;
+                // A database that does not answer must not keep the holder beyond its time.
+                let rest = held.deadline.saturating_duration_since(Instant::now());
+                match tokio::time::timeout(rest.max(Duration::from_millis(1)), self.acquire()).await
+                {
+                    Ok(Ok(Some(renewed))) if renewed.fence == held.fence => held = renewed,
+                    Ok(Ok(_)) => return,
+                    Ok(Err(error)) => {
+                        tracing::debug!(lease.name = &*self.name, %error, "lease not renewed");
+                        tokio::time::sleep(self.pause().min(self.term / 10)).await;
+                    }
+                    Err(_) => {}
+                }
             }
-        }
+        })
     }
 
-    async fn let_go(&self) {
-        // Whoever waits gets it at the end of the term otherwise.
-        match tokio::time::timeout(Duration::from_secs(1), self.release()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(lease.name = &*self.name, %error, "lease not released");
+    fn let_go(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // Whoever waits gets it at the end of the term otherwise.
+            match tokio::time::timeout(Duration::from_secs(1), self.release()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(lease.name = &*self.name, %error, "lease not released");
+                }
+                Err(_) => tracing::debug!(lease.name = &*self.name, "lease not released in time"),
             }
-            Err(_) => tracing::debug!(lease.name = &*self.name, "lease not released in time"),
-        }
+        })
     }
 
     /// Between two looks at somebody else's lease; not all alike, so that they do not meet again.

@@ -324,25 +324,27 @@ impl Db {
         &'s self,
         statement: impl Into<Statement>,
     ) -> BoxFuture<'s, Result<u64, DbError>> {
-        Box::pin(self.change(statement.into()))
+        self.change(statement.into())
     }
 
-    async fn change(&self, statement: Statement) -> Result<u64, DbError> {
-        match self {
-            Self::Sqlite(_) => {
-                self.write(move |tx| {
-                    let statement = statement.clone();
-                    Box::pin(tx.execute(statement))
-                })
-                .await
+    fn change(&self, statement: Statement) -> BoxFuture<'_, Result<u64, DbError>> {
+        Box::pin(async move {
+            match self {
+                Self::Sqlite(_) => {
+                    self.write(move |tx| {
+                        let statement = statement.clone();
+                        Box::pin(tx.execute(statement))
+                    })
+                    .await
+                }
+                Self::Postgres(db) => {
+                    let span = span::statement(db.service(), Dialect::Postgres, &statement.sql);
+                    let done = db.execute(statement).await;
+                    span::ended(&span, done.as_ref().err());
+                    done
+                }
             }
-            Self::Postgres(db) => {
-                let span = span::statement(db.service(), Dialect::Postgres, &statement.sql);
-                let done = db.execute(statement).await;
-                span::ended(&span, done.as_ref().err());
-                done
-            }
-        }
+        })
     }
 
     /// Runs one statement of DDL without values and without a time limit; on PostgreSQL outside
@@ -352,19 +354,16 @@ impl Db {
         &'s self,
         sql: impl Into<Cow<'static, str>>,
     ) -> BoxFuture<'s, Result<(), DbError>> {
-        Box::pin(self.unbounded(sql.into()))
+        self.unbounded(sql.into())
     }
 
-    async fn unbounded(&self, sql: Cow<'static, str>) -> Result<(), DbError> {
+    fn unbounded(&self, sql: Cow<'static, str>) -> BoxFuture<'_, Result<(), DbError>> {
         match self {
-            Self::Sqlite(_) => {
-                self.write_alone(move |tx| {
-                    let sql = sql.clone();
-                    Box::pin(tx.execute_batch(sql))
-                })
-                .await
-            }
-            Self::Postgres(db) => db.unbounded(sql).await,
+            Self::Sqlite(_) => Box::pin(self.write_alone(move |tx| {
+                let sql = sql.clone();
+                Box::pin(tx.execute_batch(sql))
+            })),
+            Self::Postgres(db) => Box::pin(db.unbounded(sql)),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod admin;
 pub mod audit;
+pub mod cache;
 pub mod call;
 pub mod concurrency;
 pub mod config;

@@ -16,7 +16,9 @@ use proto::auth::v1::{
 };
 
 use crate::{
-    Error, Link, Result, clock,
+    Error, Link, Result,
+    cache::{Cache, Stay},
+    clock,
     ctx::Caller,
     error::Reason,
     identity::{Verified, Verifier, VerifyError},
@@ -150,11 +152,10 @@ struct Inner {
     key_fetches: tokio::sync::Mutex<KeyFetches>,
     revocations: Revocations,
     sessions: Option<SessionStore>,
-    exchanged: moka::sync::Cache<CredentialHash, Exchanged>,
+    exchanged: Cache<Exchanged>,
     exchanged_for: Duration,
 }
 
-#[derive(Clone)]
 struct Exchanged {
     caller: Caller,
     verified: Verified,
@@ -182,10 +183,7 @@ impl Resolver {
                 key_fetches: tokio::sync::Mutex::default(),
                 revocations: Revocations::default(),
                 sessions,
-                exchanged: moka::sync::Cache::builder()
-                    .max_capacity(100_000)
-                    .time_to_live(exchanged_for)
-                    .build(),
+                exchanged: Cache::new(100_000, Stay::Lived(exchanged_for)),
                 exchanged_for,
             }),
         }
@@ -247,15 +245,15 @@ impl Resolver {
             });
         }
         let key = session::hash(credential.as_str());
-        if let Some(known) = self.inner.exchanged.get(&key) {
+        if let Some(known) = self.inner.exchanged.get(key) {
             if known.at.elapsed() < self.inner.exchanged_for
                 && known.verified.expires_at_ms > clock::unix_ms() + 2_000
                 && self.inner.revocations.check(&known.verified).is_ok()
                 && self.still_live(&known).await?
             {
-                return Ok(known.caller);
+                return Ok(known.caller.clone());
             }
-            self.inner.exchanged.invalidate(&key);
+            self.inner.exchanged.remove(key);
         }
         self.exchange(credential, key).await
     }
@@ -305,12 +303,12 @@ impl Resolver {
         };
         self.inner.exchanged.insert(
             key,
-            Exchanged {
+            Arc::new(Exchanged {
                 caller: caller.clone(),
                 verified,
                 session,
                 at: Instant::now(),
-            },
+            }),
         );
         Ok(caller)
     }
@@ -363,7 +361,7 @@ impl Resolver {
     pub fn forget(&self, credential: &Credential) {
         self.inner
             .exchanged
-            .invalidate(&session::hash(credential.as_str()));
+            .remove(session::hash(credential.as_str()));
     }
 }
 

@@ -5,7 +5,7 @@
 //! Invariant: keys are SHA-256 of the token; no token and no decision is stored here. A session
 //! that ended is marked as ended, so that a late `mark_live` cannot bring it back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{
     AsyncCommands as _, ExistenceCheck, SetExpiry, SetOptions,
@@ -13,7 +13,10 @@ use redis::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    cache::{Cache, Stay},
+};
 
 /// How long an ended session is remembered: longer than any identity token minted from it.
 const ENDED_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -52,20 +55,15 @@ pub enum SessionStore {
 /// The embedded store.
 #[derive(Clone)]
 pub struct Embedded {
-    live: moka::sync::Cache<CredentialHash, ()>,
-    ended: moka::sync::Cache<CredentialHash, ()>,
+    live: Cache<()>,
+    ended: Cache<()>,
 }
 
 impl SessionStore {
     /// A store in this process.
     #[must_use]
     pub fn embedded() -> Self {
-        let cache = |ttl| {
-            moka::sync::Cache::builder()
-                .max_capacity(1_000_000)
-                .time_to_live(ttl)
-                .build()
-        };
+        let cache = |ttl| Cache::new(1_000_000, Stay::Lived(ttl));
         Self::Embedded(Embedded {
             live: cache(LIVE_FOR_MAX),
             ended: cache(ENDED_FOR),
@@ -96,9 +94,9 @@ impl SessionStore {
     /// SERVICE_UNAVAILABLE when the store cannot be asked.
     pub async fn state(&self, session: &CredentialHash) -> Result<State> {
         match self {
-            Self::Embedded(store) => Ok(if store.ended.contains_key(session) {
+            Self::Embedded(store) => Ok(if store.ended.contains(session) {
                 State::Ended
-            } else if store.live.contains_key(session) {
+            } else if store.live.contains(session) {
                 State::Live
             } else {
                 State::Absent
@@ -126,7 +124,7 @@ impl SessionStore {
         let ttl = ttl.min(LIVE_FOR_MAX);
         match self {
             Self::Embedded(store) => {
-                store.live.insert(*session, ());
+                store.live.insert(session, Arc::default());
                 Ok(())
             }
             Self::Redis(connection) => {
@@ -150,8 +148,8 @@ impl SessionStore {
     pub async fn mark_ended(&self, session: &CredentialHash) -> Result<()> {
         match self {
             Self::Embedded(store) => {
-                store.ended.insert(*session, ());
-                store.live.invalidate(session);
+                store.ended.insert(session, Arc::default());
+                store.live.remove(session);
                 Ok(())
             }
             Self::Redis(connection) => {

@@ -4,7 +4,10 @@
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use expr::{Program, Scope};
-use mesh::identity::Identity;
+use mesh::{
+    cache::{Cache, Stay},
+    identity::Identity,
+};
 use metadata::FieldType;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -88,7 +91,8 @@ pub(in crate::kernel) fn record(schema: &Schema, cells: &[Cell]) -> Value {
 /// The program of a text; none when it is no expression. Compiled once.
 #[must_use]
 pub(in crate::kernel) fn program(source: &str) -> Option<Program> {
-    static COMPILED: LazyLock<moka::sync::Cache<String, Option<Program>>> =
-        LazyLock::new(|| moka::sync::Cache::new(10_000));
-    COMPILED.get_with_by_ref(source, || Program::compile(source).ok())
+    static COMPILED: LazyLock<Cache<Option<Program>>> =
+        LazyLock::new(|| Cache::new(10_000, Stay::Long));
+    let compile = || Arc::new(Program::compile(source).ok());
+    (*COMPILED.get_or_insert(source, compile)).clone()
 }

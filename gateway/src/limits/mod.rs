@@ -18,7 +18,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh::{Error, ctx::Caller, error::Reason};
+use mesh::{
+    Error,
+    cache::{Cache, Stay},
+    ctx::Caller,
+    error::Reason,
+};
 use serde::Deserialize;
 use transcoding::RateClass;
 
@@ -159,7 +164,7 @@ struct Inner {
     writes: Option<Rate>,
     forms: Option<Rate>,
     exempt_loopback: bool,
-    buckets: moka::sync::Cache<Key, Arc<Bucket>>,
+    buckets: Cache<Bucket>,
     shared: Option<Shared>,
     began: Instant,
 }
@@ -171,6 +176,22 @@ struct Key {
 }
 
 impl Key {
+    /// The key in this process. Behind the two letters, which say what it is made of, no part but the
+    /// last one has any length but its own.
+    fn bytes(&self) -> Vec<u8> {
+        let (kind, bits, text) = match &self.subject {
+            Subject::Address(bits) => (b'a', Some(bits), ""),
+            Subject::Visitor(bits, path) => (b'v', Some(bits), path.as_str()),
+            Subject::User(id) => (b'u', None, id.as_str()),
+            Subject::Key(id) => (b'k', None, id.as_str()),
+        };
+        let mut bytes = Vec::with_capacity(2 + size_of::<u128>() + text.len());
+        bytes.extend([self.class as u8, kind]);
+        bytes.extend(bits.into_iter().flat_map(|bits| bits.to_be_bytes()));
+        bytes.extend(text.as_bytes());
+        bytes
+    }
+
     /// The key in Redis. The braces put it into one slot of a cluster.
     fn text(&self) -> String {
         let class = self.class.as_str_name();
@@ -238,10 +259,7 @@ impl Limits {
             writes: Rate::per_minute(limits.writes_per_minute),
             forms: Rate::per_minute(limits.forms_per_minute),
             exempt_loopback: limits.exempt_loopback,
-            buckets: moka::sync::Cache::builder()
-                .max_capacity(BUCKETS_MAX)
-                .time_to_idle(IDLE)
-                .build(),
+            buckets: Cache::new(BUCKETS_MAX, Stay::Idle(IDLE)),
             shared,
             began: Instant::now(),
         };
@@ -273,7 +291,7 @@ impl Limits {
             class,
             subject: subject(),
         };
-        let bucket = inner.buckets.get_with_by_ref(&key, Arc::default);
+        let bucket = inner.buckets.get_or_insert(key.bytes(), Arc::default);
         let verdict = match &inner.shared {
             Some(shared) => match inner.take_shared(shared, &bucket, &key, rate).await {
                 Some(verdict) => {

@@ -16,8 +16,12 @@ mod frame;
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use mesh::{Ctx, Error, Link, error::Reason, openapi::Fragment};
-use moka::sync::Cache;
+use mesh::{
+    Ctx, Error, Link,
+    cache::{Cache, Stay},
+    error::Reason,
+    openapi::Fragment,
+};
 use proto::mesh::v1::{
     DescribeRequest, DescribeResponse, describe_service_client::DescribeServiceClient,
 };
@@ -34,13 +38,10 @@ const WAIT: Duration = Duration::from_secs(3);
 /// Most bytes of documents that are kept.
 const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Name, rights key and revision of every service.
-type Key = Vec<(&'static str, String, u64)>;
-
 /// The documents of this gateway.
 pub(crate) struct Documents {
     peers: Vec<(&'static str, Link)>,
-    kept: Cache<Key, Arc<Document>>,
+    kept: Cache<Document>,
     settings: Settings,
 }
 
@@ -68,10 +69,7 @@ impl Documents {
                 .all()
                 .map(|(name, link, _)| (name, link.clone()))
                 .into(),
-            kept: Cache::builder()
-                .max_capacity(KEPT_BYTES_MAX)
-                .weigher(|_, document: &Arc<Document>| document.weight())
-                .build(),
+            kept: Cache::weighed(KEPT_BYTES_MAX, Document::weight, Stay::Long),
             settings: Settings {
                 secure: config.public_url.as_ref().is_some_and(https),
                 public_discovery: config.public_discovery,
@@ -82,7 +80,7 @@ impl Documents {
     /// The document for the caller.
     pub(crate) async fn of(&self, ctx: &Ctx) -> Result<Arc<Document>, Error> {
         let told = self.ask(ctx, false).await?;
-        if let (true, Some(kept)) = (told.away.is_empty(), self.kept.get(&told.key())) {
+        if let (true, Some(kept)) = (told.away.is_empty(), self.kept.get(told.key())) {
             return Ok(kept);
         }
         let told = self.ask(ctx, true).await?;
@@ -144,11 +142,13 @@ impl Documents {
 }
 
 impl Descriptions {
-    fn key(&self) -> Key {
-        let answers = self.answers.iter();
-        answers
-            .map(|(name, answer)| (*name, answer.rights_key.clone(), answer.registry_revision))
-            .collect()
+    /// Name, rights key and revision of every service.
+    fn key(&self) -> String {
+        let answers = self.answers.iter().map(|(name, answer)| {
+            let (rights, revision) = (&answer.rights_key, answer.registry_revision);
+            format!("{name} {rights} {revision}\n")
+        });
+        answers.collect()
     }
 }
 

@@ -15,7 +15,11 @@ use serde_json::{Value, json};
 
 pub use self::jwt::TokenSigner;
 
-use crate::{Error, Result, clock};
+use crate::{
+    Error, Result,
+    cache::{Cache, Stay},
+    clock,
+};
 
 /// `iss` of every identity token.
 pub const ISSUER: &str = "objectmesh-auth";
@@ -282,7 +286,7 @@ pub struct Verified {
 /// remembered until it ends.
 pub struct Verifier {
     keys: ArcSwap<Keys>,
-    seen: moka::sync::Cache<Arc<str>, Verified>,
+    seen: Cache<Verified>,
     validation: Validation,
 }
 
@@ -329,7 +333,7 @@ impl Default for Verifier {
         validation.leeway = 2;
         Self {
             keys: ArcSwap::default(),
-            seen: moka::sync::Cache::builder().max_capacity(10_000).build(),
+            seen: Cache::new(10_000, Stay::Long),
             validation,
         }
     }
@@ -356,7 +360,7 @@ impl Verifier {
             decoding.insert(kid.clone(), DecodingKey::from_ed_der(key));
         }
         self.keys.store(Arc::new(Keys { raw, decoding }));
-        self.seen.invalidate_all();
+        self.seen.clear();
         Ok(())
     }
 
@@ -373,7 +377,7 @@ impl Verifier {
     pub fn verify(&self, token: &str) -> Result<Verified, VerifyError> {
         if let Some(seen) = self.seen.get(token) {
             if seen.expires_at_ms > clock::unix_ms() {
-                return Ok(seen);
+                return Ok((*seen).clone());
             }
             return Err(VerifyError::Expired);
         }
@@ -395,7 +399,7 @@ impl Verifier {
             expires_at_ms: claims.exp.saturating_mul(1000),
             position: claims.rev,
         };
-        self.seen.insert(token.into(), verified.clone());
+        self.seen.insert(token, Arc::new(verified.clone()));
         Ok(verified)
     }
 }

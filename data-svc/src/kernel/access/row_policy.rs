@@ -9,6 +9,7 @@ use expr::{
     Comparison as Relation, Filter,
     filter::{Operand, Predicate as Condition, TextTest},
 };
+use mesh::cache::{Cache, Stay};
 use metadata::RowLevelPolicy;
 use rust_decimal::RoundingStrategy;
 use serde_json::Value as Json;
@@ -26,9 +27,10 @@ use crate::kernel::{
 
 /// The filter of a text; none when it cannot be translated. Compiled once.
 fn filter(source: &str) -> Option<Arc<Filter>> {
-    static COMPILED: LazyLock<moka::sync::Cache<String, Option<Arc<Filter>>>> =
-        LazyLock::new(|| moka::sync::Cache::new(10_000));
-    COMPILED.get_with_by_ref(source, || Filter::compile(source).ok().map(Arc::new))
+    static COMPILED: LazyLock<Cache<Option<Arc<Filter>>>> =
+        LazyLock::new(|| Cache::new(10_000, Stay::Long));
+    let compile = || Arc::new(Filter::compile(source).ok().map(Arc::new));
+    (*COMPILED.get_or_insert(source, compile)).clone()
 }
 
 /// Whether the policy only keeps organisations apart, on an object that has none.

@@ -14,6 +14,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
+use mesh::cache::{Cache, Stay};
 use metadata::{Diagnostic, ItemType, Object, Package};
 use time::OffsetDateTime;
 
@@ -92,7 +93,7 @@ pub fn registry(
         permission_sets,
         items,
         referencing,
-        rights: moka::sync::Cache::builder().max_capacity(50_000).build(),
+        rights: Cache::new(50_000, Stay::Long),
     };
     (registry, diagnostics)
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use mesh::{Error, Result, identity::Identity};
+use mesh::{Error, Result, cache::Cache, identity::Identity};
 use metadata::{ApiMethod, ItemType, PermissionSet};
 use time::OffsetDateTime;
 
@@ -32,7 +32,7 @@ pub struct Registry {
     pub(in crate::kernel) permission_sets: HashMap<String, PermissionSet>,
     pub(in crate::kernel) items: BTreeMap<&'static str, Vec<Item>>,
     pub(in crate::kernel) referencing: HashMap<String, Vec<Reference>>,
-    pub(in crate::kernel) rights: moka::sync::Cache<(String, String), Arc<Rights>>,
+    pub(in crate::kernel) rights: Cache<Rights>,
 }
 
 /// A metadata item, and the package that it came with.
@@ -144,12 +144,12 @@ impl Registry {
         object: &str,
         merge: impl FnOnce(&[&PermissionSet]) -> Rights,
     ) -> Arc<Rights> {
-        let holder = format!(
-            "{}|{}",
+        let key = format!(
+            "{}|{}|{object}",
             identity.permission_sets.join(","),
             identity.positions.join(",")
         );
-        self.rights.get_with((holder, object.to_owned()), || {
+        self.rights.get_or_insert(key, || {
             let names = identity.permission_sets.iter();
             let sets: Vec<&PermissionSet> = names
                 .filter_map(|name| self.permission_sets.get(name))

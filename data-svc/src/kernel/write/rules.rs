@@ -3,9 +3,15 @@
 //!
 //! Invariant: a rule that cannot be checked does not let a write pass.
 
-use std::{cell::OnceCell, sync::LazyLock};
+use std::{
+    cell::OnceCell,
+    sync::{Arc, LazyLock},
+};
 
-use mesh::FieldViolation;
+use mesh::{
+    FieldViolation,
+    cache::{Cache, Stay},
+};
 use metadata::{Rule, Severity, Validation};
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
@@ -249,10 +255,13 @@ fn has_format(format: &str, value: &str) -> bool {
 
 /// Whether a value matches a pattern, in linear time; a pattern that is none matches nothing.
 fn matches(pattern: &str, value: &str) -> bool {
-    static COMPILED: LazyLock<moka::sync::Cache<String, Option<Regex>>> =
-        LazyLock::new(|| moka::sync::Cache::new(1_000));
-    let compiled = COMPILED.get_with_by_ref(pattern, || compile(pattern));
-    compiled.is_some_and(|regex| regex.is_match(value))
+    static COMPILED: LazyLock<Cache<Option<Regex>>> =
+        LazyLock::new(|| Cache::new(1_000, Stay::Long));
+    let compiled = COMPILED.get_or_insert(pattern, || Arc::new(compile(pattern)));
+    compiled
+        .as_ref()
+        .as_ref()
+        .is_some_and(|regex| regex.is_match(value))
 }
 
 fn compile(pattern: &str) -> Option<Regex> {
