@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use metadata::{Diagnostic, Loaded, Package, Severity};
 
-/// The example app, compiled by this crate's build.
-const EXAMPLE: &str = include_str!(concat!(env!("OUT_DIR"), "/support-desk.json"));
+/// The example app, compiled: what a test makes of `examples/support-desk` (a build that did would
+/// compile the loader twice).
+const EXAMPLE: &str = include_str!("support-desk.json");
 
 /// Packages to install, and what is to be said about them.
 pub struct Apps {
@@ -82,4 +83,28 @@ pub fn count(diagnostics: &[Diagnostic]) -> (usize, usize) {
             .count()
     };
     (of(Severity::Error), of(Severity::Warning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With `OBJECTMESH_UPDATE_EXAMPLE=1` the test writes the file instead.
+    #[test]
+    fn the_example_that_is_carried_along_is_the_one_of_its_directory() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let loaded = read(&here.join("../examples/support-desk")).unwrap();
+        let errors = count(&loaded.diagnostics).0;
+        assert_eq!(errors, 0, "{:?}", loaded.diagnostics);
+        let artifact = serde_json::to_string_pretty(&loaded.package.to_artifact()).unwrap() + "\n";
+        if std::env::var_os("OBJECTMESH_UPDATE_EXAMPLE").is_some() {
+            std::fs::write(here.join("src/support-desk.json"), artifact).unwrap();
+            return;
+        }
+        assert!(
+            artifact == EXAMPLE,
+            "objectmesh/src/support-desk.json is old: \
+             OBJECTMESH_UPDATE_EXAMPLE=1 cargo test -p objectmesh --lib example"
+        );
+    }
 }
