@@ -11,6 +11,7 @@ use std::{
 
 use rusqlite::{
     CachedStatement, Connection, OpenFlags, ToSql,
+    config::DbConfig,
     types::{ToSqlOutput, ValueRef},
 };
 
@@ -97,6 +98,9 @@ impl Conn {
         }
         let raw = Connection::open_with_flags(path, flags)?;
         raw.busy_timeout(BUSY)?;
+        // With statistics, SQLite prepares a statement anew at each execution whose bound values may
+        // change its plan, a LIMIT among them: that was a tenth of a list.
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // synchronous=FULL: an acknowledged write survives a power cut.
         raw.execute_batch(match role {
             Role::Writer => {

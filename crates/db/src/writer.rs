@@ -1,7 +1,7 @@
 //! SQLite's writer: one thread that owns the only connection which changes the file.
 //!
-//! Jobs that wait at the same time share one commit, and so one fsync. Each has its savepoint; a
-//! job that fails is undone alone.
+//! Jobs that wait at the same time share one commit, and so one fsync. When one fails, the group is
+//! begun again with a savepoint around each, so that it is undone alone.
 //!
 //! Invariant: nobody is answered before the commit that holds their work.
 
@@ -90,6 +90,7 @@ pub(super) fn run(tx: Tx, mut inbox: mpsc::Receiver<Message>) {
         tx,
         open: false,
         jobs: Vec::new(),
+        careful: false,
     };
     let mut closing = Vec::new();
     let mut next = None;
@@ -116,6 +117,8 @@ struct Writer {
     open: bool,
     /// The jobs of the group, and whether the open transaction holds their work.
     jobs: Vec<(Handed, bool)>,
+    /// Whether a job of the group has failed, and each has its savepoint since.
+    careful: bool,
 }
 
 impl Writer {
@@ -123,6 +126,7 @@ impl Writer {
     /// that was taken from the inbox but does not belong to the group.
     fn group(&mut self, first: Handed, inbox: &mut mpsc::Receiver<Message>) -> Option<Message> {
         let began = Instant::now();
+        self.careful = false;
         let mut job = first;
         let mut other = None;
         loop {
@@ -152,7 +156,8 @@ impl Writer {
     fn one(&mut self, job: &mut Handed) -> bool {
         // Alone in its transaction a job needs no savepoint: there is nothing else to undo.
         let shared = self.jobs.iter().any(|(_, kept)| *kept);
-        let entered = match (self.open, shared) {
+        let guarded = shared && self.careful;
+        let entered = match (self.open, guarded) {
             (false, _) => self.bound("BEGIN IMMEDIATE"),
             (true, true) => self.bound("SAVEPOINT om_job"),
             (true, false) => Ok(()),
@@ -173,7 +178,11 @@ impl Writer {
             self.repeat();
             return false;
         }
-        let left = match (keep, shared) {
+        if !keep && shared && !guarded {
+            self.begin_again();
+            return self.one(job);
+        }
+        let left = match (keep, guarded) {
             (true, true) => self.bound("RELEASE om_job"),
             (true, false) => Ok(()),
             (false, true) => self
@@ -192,6 +201,16 @@ impl Writer {
                 self.repeat();
                 false
             }
+        }
+    }
+
+    /// Undoes the group and runs it again, with a savepoint around each job from now on.
+    fn begin_again(&mut self) {
+        self.roll_back();
+        self.careful = true;
+        for (mut job, _) in std::mem::take(&mut self.jobs) {
+            let kept = self.one(&mut job);
+            self.jobs.push((job, kept));
         }
     }
 

@@ -81,6 +81,9 @@ impl Actor {
     }
 }
 
+/// What is bound of an entry.
+const COLUMNS: usize = 12;
+
 /// An entry of the audit log.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -162,30 +165,44 @@ impl Entry {
     /// The insert of its row, for the transaction of what it tells.
     #[must_use]
     pub fn insert_into(&self, table: Table) -> Statement {
+        Self::insert_all(std::slice::from_ref(self), table)
+    }
+
+    /// The insert of the rows of several entries.
+    #[must_use]
+    pub fn insert_all(entries: &[Self], table: Table) -> Statement {
         let (version, one) = if table.versioned {
             (", version", ", 1")
         } else {
             ("", "")
         };
-        let name = table.name;
+        let rows = (0..entries.len()).map(|row| {
+            let marks = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column));
+            format!("({}{one})", marks.collect::<Vec<_>>().join(", "))
+        });
         let sql = format!(
-            "INSERT INTO {name} (id, created_at, action, user_id, object_name, record_id, \
+            "INSERT INTO {} (id, created_at, action, user_id, object_name, record_id, \
              old_value, new_value, ip_address, user_agent, tenant_id, metadata{version}) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12{one})"
+             VALUES {}",
+            table.name,
+            rows.collect::<Vec<_>>().join(", ")
         );
-        Statement::new(sql)
-            .bind(&self.id)
-            .bind(self.at)
-            .bind(&*self.action)
-            .bind(self.actor.user_id())
-            .bind(self.object.as_deref())
-            .bind(self.record_id.clone())
-            .bind(Value::Json(self.old_value.clone()))
-            .bind(Value::Json(self.new_value.clone()))
-            .bind(self.ip_address.clone())
-            .bind(self.user_agent.clone())
-            .bind(self.organization_id.clone())
-            .bind(Value::Json(Some(self.metadata())))
+        let statement = Statement::new(sql);
+        entries.iter().fold(statement, |statement, entry| {
+            statement
+                .bind(&entry.id)
+                .bind(entry.at)
+                .bind(&*entry.action)
+                .bind(entry.actor.user_id())
+                .bind(entry.object.as_deref())
+                .bind(entry.record_id.clone())
+                .bind(Value::Json(entry.old_value.clone()))
+                .bind(Value::Json(entry.new_value.clone()))
+                .bind(entry.ip_address.clone())
+                .bind(entry.user_agent.clone())
+                .bind(entry.organization_id.clone())
+                .bind(Value::Json(Some(entry.metadata())))
+        })
     }
 
     fn metadata(&self) -> String {

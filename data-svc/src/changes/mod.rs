@@ -75,9 +75,9 @@ impl AfterWrite for Changes {
     fn after_write<'t>(
         &'t self,
         tx: &'t mut Tx,
-        change: &'t Change<'t>,
+        changes: &'t [Change<'t>],
     ) -> BoxFuture<'t, Result<(), DbError>> {
-        store::append(tx, change).boxed()
+        store::append(tx, changes).boxed()
     }
 
     /// Followers need not wait for the next look.

@@ -3,7 +3,7 @@
 use mesh::db::{Db, DbError, Dialect, Statement, Tx, Value, lease::Held};
 use time::OffsetDateTime;
 
-use crate::kernel::write::Change;
+use crate::kernel::write::{Change, parts};
 
 /// Rows that one transaction numbers or trims.
 pub const BATCH: usize = 500;
@@ -44,39 +44,52 @@ pub struct Entry {
     pub at: OffsetDateTime,
 }
 
-/// Adds the row of a change, in its transaction.
+/// Adds the rows of changes, in their transaction.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn append(tx: &mut Tx, change: &Change<'_>) -> Result<(), DbError> {
-    // SQLite has one writer, so its order is commit order; on PostgreSQL a sequencer numbers the
-    // committed rows later.
-    let sql = match tx.dialect() {
-        Dialect::Sqlite => APPEND_SQLITE,
-        Dialect::Postgres => APPEND_POSTGRES,
-    };
-    let statement = Statement::new(sql)
-        .bind(mesh::id::new())
-        .bind(change.object)
-        .bind(change.record_id)
-        .bind(change.operation.as_str())
-        .bind(change.record_version)
-        .bind(Value::Text(change.before.clone()))
-        .bind(Value::Text(change.after.clone()))
-        .bind(change.user_id)
-        .bind(change.request_id)
-        .bind(change.at);
-    tx.execute(statement).await?;
+pub async fn append(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), DbError> {
+    for part in parts(changes) {
+        let rows = (0..part.len()).map(|row| row_of(row * COLUMNS, tx.dialect()));
+        let sql = format!("{APPEND} {}", rows.collect::<Vec<_>>().join(", "));
+        let statement = part.iter().fold(Statement::new(sql), |statement, change| {
+            statement
+                .bind(mesh::id::new())
+                .bind(change.object)
+                .bind(change.record_id)
+                .bind(change.operation.as_str())
+                .bind(change.record_version)
+                .bind(Value::Text(change.before.clone()))
+                .bind(Value::Text(change.after.clone()))
+                .bind(change.user_id)
+                .bind(change.request_id)
+                .bind(change.at)
+        });
+        tx.execute(statement).await?;
+    }
     Ok(())
 }
 
-const APPEND_SQLITE: &str = "INSERT INTO om_outbox (id, position, object_name, record_id, operation, \
-     record_version, before, after, user_id, request_id, created_at) VALUES ($1, \
-     (SELECT max(coalesce((SELECT max(position) FROM om_outbox WHERE position IS NOT NULL), 0), position) + 1 \
-     FROM om_outbox_floor), $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const APPEND_POSTGRES: &str = "INSERT INTO om_outbox (id, position, object_name, record_id, operation, \
-     record_version, before, after, user_id, request_id, created_at) VALUES ($1, NULL, $2, $3, $4, $5, $6, \
-     $7, $8, $9, $10)";
+const APPEND: &str = "INSERT INTO om_outbox (id, object_name, record_id, operation, record_version, \
+     before, after, user_id, request_id, created_at, position) VALUES";
+
+/// What is bound of a change.
+const COLUMNS: usize = 10;
+
+/// The placeholders of a row behind so many. SQLite has one writer, so its order is commit order, and
+/// each row is a statement of its own that takes the next position; on PostgreSQL a sequencer numbers
+/// the committed rows later.
+fn row_of(behind: usize, dialect: Dialect) -> String {
+    let marks = (1..=COLUMNS).map(|column| format!("${}", behind + column));
+    let position = match dialect {
+        Dialect::Sqlite => {
+            "(SELECT max(coalesce((SELECT max(position) FROM om_outbox WHERE position IS NOT NULL), 0), \
+             position) + 1 FROM om_outbox_floor)"
+        }
+        Dialect::Postgres => "NULL",
+    };
+    format!("({}, {position})", marks.collect::<Vec<_>>().join(", "))
+}
 
 /// The oldest and the newest position.
 ///

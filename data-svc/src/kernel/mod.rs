@@ -42,7 +42,7 @@ use self::{
     access::{Principal, System, SystemReason},
     model::registry::Registry,
     query::CursorKey,
-    write::AfterWrite,
+    write::{AfterWrite, Groups},
 };
 
 /// The kernel over one database. Cheap to clone.
@@ -53,6 +53,7 @@ pub struct Kernel {
     cursor_key: Arc<CursorKey>,
     scripts: Arc<LazyPool>,
     after_write: Arc<dyn AfterWrite>,
+    groups: Arc<Groups>,
 }
 
 impl Kernel {
@@ -74,6 +75,7 @@ impl Kernel {
             cursor_key: Arc::new(CursorKey::new(key)),
             scripts,
             after_write,
+            groups: Arc::default(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use mesh::db::{Db, DbError};
 
-use super::{model::registry::Registry, store};
+use super::{access, model::registry::Registry, store};
 
 pub use store::ddl::MigrateError;
 
@@ -12,7 +12,7 @@ pub use store::ddl::MigrateError;
 /// # Errors
 /// A change that would lose data; those of the database.
 pub async fn migrate(db: &Db, registry: &Registry) -> Result<(), MigrateError> {
-    store::ddl::migrate(db, registry).await
+    store::ddl::migrate(db, registry, &access::compared(registry)).await
 }
 
 /// Computes summaries that were not kept until now.

@@ -4,6 +4,7 @@
 mod answers;
 mod bed;
 mod changes;
+mod groups;
 mod people;
 mod registry;
 mod repeats;

@@ -24,6 +24,7 @@ use mesh::{Error, Result};
 use time::OffsetDateTime;
 
 pub use self::principal::{Principal, System, SystemReason};
+pub(in crate::kernel) use self::row_policy::compared;
 use super::model::{
     field_set::FieldSet, predicate::Predicate, registry::Registry, rights::Operation,
     schema::Schema,

@@ -3,7 +3,10 @@
 //!
 //! Invariant: what is not understood matches no row, and neither does its opposite.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock},
+};
 
 use expr::{
     Comparison as Relation, Filter,
@@ -31,6 +34,26 @@ fn filter(source: &str) -> Option<Arc<Filter>> {
         LazyLock::new(|| Cache::new(10_000, Stay::Long));
     let compile = || Arc::new(Filter::compile(source).ok().map(Arc::new));
     (*COMPILED.get_or_insert(source, compile)).clone()
+}
+
+/// The fields of each object that the policies of some permission set compare.
+pub(in crate::kernel) fn compared(registry: &Registry) -> BTreeMap<String, BTreeSet<String>> {
+    let mut compared: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let sets = registry.permission_sets.values();
+    for policy in sets.flat_map(|set| &set.row_level_security) {
+        let filters = [&policy.using, &policy.check].into_iter().flatten();
+        for filter in filters.filter_map(|source| filter(source)) {
+            for field in filter.program().references().fields() {
+                let is_of = |schema: &Schema| policy.object == "*" || policy.object == schema.name();
+                let schemas = registry.schemas();
+                for schema in schemas.filter(|schema| is_of(schema) && schema.column(field).is_some()) {
+                    let fields = compared.entry(schema.name().to_owned()).or_default();
+                    fields.insert(field.to_owned());
+                }
+            }
+        }
+    }
+    compared
 }
 
 /// Whether the policy only keeps organisations apart, on an object that has none.

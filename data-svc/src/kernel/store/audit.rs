@@ -7,11 +7,13 @@ use mesh::{
 
 const LOG: Table = Table::of_object("sys_audit_log");
 
-/// Adds an entry in the transaction of what it tells.
+/// Adds entries in the transaction of what they tell.
 ///
 /// # Errors
 /// Those of the database.
-pub(in crate::kernel) async fn add(tx: &mut Tx, entry: &Entry) -> Result<(), DbError> {
-    tx.execute(entry.insert_into(LOG)).await?;
+pub(in crate::kernel) async fn add(tx: &mut Tx, entries: &[Entry]) -> Result<(), DbError> {
+    for part in super::write::parts(entries) {
+        tx.execute(Entry::insert_all(part, LOG)).await?;
+    }
     Ok(())
 }

@@ -297,6 +297,11 @@ pub(super) fn any_of(
     texts: impl IntoIterator<Item = String>,
     dialect: Dialect,
 ) -> Expr {
+    let texts: Vec<String> = texts.into_iter().collect();
+    // PostgreSQL keeps a plan for one value, and makes one for each list anew.
+    if let [text] = texts.as_slice() {
+        return column.eq(text.as_str());
+    }
     let template = match dialect {
         Dialect::Sqlite => "? IN (SELECT value FROM json_each(?))",
         Dialect::Postgres => "? = ANY(?)",

@@ -68,16 +68,32 @@ impl mesh::db::Retry for MigrateError {
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// A process that changes the schema and falls silent is replaced after this time.
 const TERM: Duration = Duration::from_secs(10);
+/// Columns of row policies that an object has an index for at most; each costs every write.
+const NARROWING_MAX: usize = 4;
 /// How often a change is tried whose tables are in use.
 const ATTEMPTS: u32 = 20;
+
+/// The fields of each object that row policies compare.
+pub(in crate::kernel) type Compared = BTreeMap<String, BTreeSet<String>>;
+
+/// An object, and the fields of it that row policies compare.
+type Table = (Arc<Schema>, BTreeSet<String>);
 
 /// Creates missing tables, columns and indexes of every object. Several processes may ask at once:
 /// one after the other does what is then still missing. Writes go on meanwhile.
 ///
 /// # Errors
 /// [`MigrateError`]; what was done until then stays, and is not done again.
-pub(in crate::kernel) async fn migrate(db: &Db, registry: &Registry) -> Result<(), MigrateError> {
-    let schemas: Arc<Vec<_>> = Arc::new(registry.schemas().cloned().collect());
+pub(in crate::kernel) async fn migrate(
+    db: &Db,
+    registry: &Registry,
+    compared: &Compared,
+) -> Result<(), MigrateError> {
+    let schemas = registry.schemas().map(|schema| {
+        let compared = compared.get(schema.name()).cloned();
+        (Arc::clone(schema), compared.unwrap_or_default())
+    });
+    let schemas: Arc<Vec<Table>> = Arc::new(schemas.collect());
     let asked = Arc::clone(&schemas);
     // Asked without a lock first: most starts find nothing to do.
     let missing = db.read::<_, MigrateError, _>(move |tx| {
@@ -93,9 +109,9 @@ pub(in crate::kernel) async fn migrate(db: &Db, registry: &Registry) -> Result<(
 }
 
 /// Does what is missing, while the lease is held.
-async fn change(db: &Db, schemas: Arc<Vec<Arc<Schema>>>, held: Held) -> Result<(), MigrateError> {
+async fn change(db: &Db, schemas: Arc<Vec<Table>>, held: Held) -> Result<(), MigrateError> {
     let mut attempt = 1;
-    let beside = loop {
+    let (beside, served) = loop {
         let (schemas, held) = (Arc::clone(&schemas), held.clone());
         let done = db.write_alone(move |tx| {
             let (schemas, held) = (Arc::clone(&schemas), held.clone());
@@ -126,16 +142,20 @@ async fn change(db: &Db, schemas: Arc<Vec<Arc<Schema>>>, held: Held) -> Result<(
             return Err(error.into());
         }
     }
+    for name in served {
+        let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", quote(&name));
+        db.execute_unbounded(drop).await?;
+    }
     Ok(())
 }
 
 /// Creates tables and columns, and the indexes of new tables; answers those of tables that were
-/// there before, which PostgreSQL builds outside of any transaction.
+/// there before, which PostgreSQL builds outside of any transaction, and those to drop there after.
 async fn change_tables(
     tx: &mut Tx,
-    schemas: &[Arc<Schema>],
+    schemas: &[Table],
     held: &Held,
-) -> Result<Vec<Index>, MigrateError> {
+) -> Result<(Vec<Index>, Vec<String>), MigrateError> {
     if !held.confirm(tx).await? {
         return Err(MigrateError::Lost);
     }
@@ -153,7 +173,14 @@ async fn change_tables(
     for index in now {
         tx.execute(Statement::new(index.create("")).once()).await?;
     }
-    Ok(beside)
+    if tx.dialect() == Dialect::Postgres {
+        return Ok((beside, missing.served));
+    }
+    for name in missing.served {
+        let drop = format!("DROP INDEX IF EXISTS {}", quote(&name));
+        tx.execute(Statement::new(drop).once()).await?;
+    }
+    Ok((beside, Vec::new()))
 }
 
 /// What the tables lack.
@@ -162,11 +189,13 @@ struct Missing {
     /// Statements that create or extend tables.
     tables: Vec<String>,
     indexes: Vec<Index>,
+    /// Names of indexes that a longer one serves as well: each costs every write.
+    served: Vec<String>,
 }
 
 impl Missing {
     fn is_nothing(&self) -> bool {
-        self.tables.is_empty() && self.indexes.is_empty()
+        self.tables.is_empty() && self.indexes.is_empty() && self.served.is_empty()
     }
 }
 
@@ -175,6 +204,8 @@ impl Missing {
 struct Index {
     name: String,
     is_unique: bool,
+    /// The index on its first column alone.
+    shorter: Option<String>,
     /// What follows the name: table, columns, condition.
     rest: String,
     is_of_new_table: bool,
@@ -194,14 +225,19 @@ impl Index {
     }
 }
 
-async fn missing(tx: &mut Tx, schemas: &[Arc<Schema>]) -> Result<Missing, MigrateError> {
+async fn missing(tx: &mut Tx, schemas: &[Table]) -> Result<Missing, MigrateError> {
     let mut stored = stored_columns(tx).await?;
     let stored_indexes = stored_indexes(tx).await?;
     let mut missing = Missing::default();
-    for schema in schemas {
+    for (schema, compared) in schemas {
         let table = stored.remove(schema.name()).unwrap_or_default();
         missing_of(schema, &table, tx.dialect(), &mut missing.tables)?;
-        for mut index in indexes(schema) {
+        let wanted = indexes(schema, compared);
+        let names: BTreeSet<&String> = wanted.iter().map(|index| &index.name).collect();
+        let shorter = wanted.iter().filter_map(|index| index.shorter.as_ref());
+        let served = shorter.filter(|name| !names.contains(name) && stored_indexes.contains_key(*name));
+        missing.served.extend(served.cloned());
+        for mut index in wanted {
             index.is_of_new_table = table.is_empty();
             match stored_indexes.get(&index.name) {
                 Some(true) => continue,
@@ -346,8 +382,11 @@ fn same_type(stored: &str, storage: Storage, dialect: Dialect) -> bool {
     }
 }
 
-/// The indexes of an object: default order, unique fields, references, declared ones.
-fn indexes(schema: &Schema) -> Vec<Index> {
+/// The indexes of an object: default order, unique fields, references, declared ones, and what its
+/// rows are narrowed by before anybody asks: organisation, owner and row policies. Behind those comes
+/// the default order, and behind declared columns the id, which ends every order: so a page is read off
+/// its index, without sorting what fits.
+fn indexes(schema: &Schema, compared: &BTreeSet<String>) -> Vec<Index> {
     let mut indexes = Vec::new();
     let mut seen = BTreeSet::new();
     let live = match schema.column("deleted_at") {
@@ -365,6 +404,10 @@ fn indexes(schema: &Schema) -> Vec<Index> {
         indexes.push(Index {
             name: index_name(schema.name(), unique, &columns),
             is_unique: unique,
+            shorter: match columns.as_slice() {
+                [first, _, ..] if !unique => Some(index_name(schema.name(), false, &[first])),
+                _ => None,
+            },
             rest: format!(
                 "ON {} ({}){}",
                 quote(schema.name()),
@@ -379,8 +422,27 @@ fn indexes(schema: &Schema) -> Vec<Index> {
         .column("organization_id")
         .filter(|_| schema.object.tenancy)
         .map(|column| column.name.as_str());
-    if let Some(created) = schema.column("created_at") {
-        add(false, vec![&created.name, "id"]);
+    let created = schema.column("created_at").map(|column| column.name.as_str());
+    let mut in_order = |first: Option<&str>| {
+        let order = created.into_iter().chain(["id"]);
+        // What everybody's rows are narrowed by comes first.
+        let columns: Vec<&str> = first.into_iter().chain(order).collect();
+        if columns.len() > 1 {
+            add(false, columns);
+        }
+    };
+    in_order(organization);
+    let narrowing = compared.iter().filter_map(|field| schema.column(field));
+    let narrowing = narrowing.filter(|column| {
+        column.storage != Storage::Json && column.field.unique == Unique::No
+    });
+    let narrowing = narrowing.map(|column| column.name.as_str());
+    let fixed = ["id", "created_at", "organization_id", "owner_id", "deleted_at", "version"];
+    let narrowing = narrowing.filter(|name| !fixed.contains(name)).take(NARROWING_MAX);
+    let owner = schema.column("owner_id").map(|column| column.name.as_str());
+    let narrowing: Vec<&str> = owner.into_iter().chain(narrowing).collect();
+    for column in &narrowing {
+        in_order(Some(column));
     }
     for column in schema
         .columns
@@ -402,10 +464,10 @@ fn indexes(schema: &Schema) -> Vec<Index> {
             || (column.field.is_reference()
                 && !column.field.is_multi_value()
                 && !column.field.readonly)
-            || column.field.field_type == FieldType::Autonumber
-            || column.field.name == "owner_id";
+            || column.field.field_type == FieldType::Autonumber;
+        let is_indexed = is_indexed && !narrowing.contains(&column.name.as_str());
         if is_indexed && column.field.unique == Unique::No {
-            add(false, vec![&column.name]);
+            add(false, vec![&column.name, "id"]);
         }
     }
     for index in &schema.object.indexes {
@@ -414,7 +476,10 @@ fn indexes(schema: &Schema) -> Vec<Index> {
             .iter()
             .map(|field| schema.column(field).map(|column| column.name.as_str()))
             .collect();
-        if let Some(columns) = columns {
+        if let Some(mut columns) = columns {
+            if !index.unique && !columns.contains(&"id") {
+                columns.push("id");
+            }
             add(index.unique, columns);
         }
     }

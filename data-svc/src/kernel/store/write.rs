@@ -1,7 +1,7 @@
 //! Writing rows: insert, update, delete. Statements check again what their caller relied on: the
 //! version as read, the rows within reach, the records referred to.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use mesh::db::{DbError, Dialect, Statement, Tx, Value};
 use sea_query::{Alias, Condition, Expr, ExprTrait as _, Query};
@@ -12,6 +12,9 @@ use crate::kernel::model::{
     predicate::{Comparison, Predicate},
     schema::{Column, Schema, Storage},
 };
+
+/// Rows that one statement writes at most.
+const PART_MAX: usize = 32;
 
 /// What a row refers to through one field.
 #[derive(Debug, Clone)]
@@ -58,6 +61,17 @@ pub(in crate::kernel) struct Delete {
     pub(in crate::kernel) before: Vec<Cell>,
 }
 
+/// Parts of 32, 16, 8, 4, 2 and 1: so many texts of a statement are prepared, and not one for each
+/// number of rows.
+pub(crate) fn parts<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = 1 << items.len().min(PART_MAX).checked_ilog2()?;
+        let (part, rest) = items.split_at(size);
+        items = rest;
+        Some(part)
+    })
+}
+
 /// Inserts a whole row.
 ///
 /// # Errors
@@ -67,27 +81,51 @@ pub(in crate::kernel) async fn insert(
     schema: &Schema,
     cells: &[Cell],
 ) -> Result<(), DbError> {
+    insert_all(tx, schema, &[cells]).await
+}
+
+/// Inserts whole rows by one statement.
+///
+/// # Errors
+/// Those of the database.
+pub(in crate::kernel) async fn insert_all(
+    tx: &mut Tx,
+    schema: &Schema,
+    rows: &[&[Cell]],
+) -> Result<(), DbError> {
     let dialect = tx.dialect();
     let names: Vec<String> = schema
         .columns
         .iter()
         .map(|column| quote(&column.name))
         .collect();
-    let marks: Vec<String> = (1..=names.len()).map(|n| format!("${n}")).collect();
     let sql = format!(
-        "INSERT INTO {} ({}) VALUES ({})",
+        "INSERT INTO {} ({}) VALUES {}",
         quote(schema.name()),
         names.join(", "),
-        marks.join(", ")
+        placeholders(rows.len(), names.len()),
     );
-    let args = schema
-        .columns
-        .iter()
-        .zip(cells)
-        .map(|(column, cell)| bind::cell_to_value(cell, column.storage, dialect))
-        .collect();
-    tx.execute(Statement::with(sql, args)).await?;
+    let cells = rows.iter().flat_map(|cells| schema.columns.iter().zip(*cells));
+    let args = cells.map(|(column, cell)| bind::cell_to_value(cell, column.storage, dialect));
+    tx.execute(Statement::with(sql, args.collect())).await?;
     Ok(())
+}
+
+/// `($1, $2), ($3, $4)`.
+fn placeholders(rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * columns * 6);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 1..=columns {
+            if column > 1 {
+                text.push_str(", ");
+            }
+            // Writing to a text cannot fail.
+            let _ = write!(text, "${}", row * columns + column);
+        }
+        text.push(')');
+    }
+    text
 }
 
 /// Whether a row is there already: one with its id, or with the values of one of its unique indexes.
@@ -162,6 +200,96 @@ fn update_statement(job: &Update, dialect: Dialect) -> Statement {
     }
 }
 
+/// Positions of the columns that an update changes.
+pub(in crate::kernel) fn changed_columns(job: &Update) -> Vec<usize> {
+    let cells = job.before.iter().zip(&job.after).enumerate();
+    let changed = cells.filter(|(_, (before, after))| before != after);
+    changed.map(|(position, _)| position).collect()
+}
+
+/// Changes rows of one object that change in these columns; answers the ids of those that had not
+/// moved since they were read. PostgreSQL only; for objects with versions, and callers whose reach the
+/// row itself decides: what has the version that was read is still within it.
+///
+/// # Errors
+/// Those of the database.
+pub(in crate::kernel) async fn update_all(
+    tx: &mut Tx,
+    columns: &[usize],
+    jobs: &[&Update],
+) -> Result<BTreeSet<String>, DbError> {
+    let Some(first) = jobs.first() else {
+        return Ok(BTreeSet::new());
+    };
+    let (schema, dialect) = (&first.schema, tx.dialect());
+    let names: Vec<String> = columns
+        .iter()
+        .map(|position| quote(&schema.columns[*position].name))
+        .collect();
+    let values: Vec<String> = (0..names.len()).map(|number| format!("c{number}")).collect();
+    let set: Vec<String> = names
+        .iter()
+        .zip(&values)
+        .map(|(name, value)| format!("{name} = _v.{value}"))
+        .collect();
+    let sql = format!(
+        "UPDATE {} AS _t SET {} FROM (VALUES {}) AS _v (id, version, {}) \
+         WHERE _t.id = _v.id AND _t.version = _v.version RETURNING _t.id",
+        quote(schema.name()),
+        set.join(", "),
+        placeholders(jobs.len(), columns.len() + 2),
+        values.join(", "),
+    );
+    let mut args = Vec::with_capacity(jobs.len() * (columns.len() + 2));
+    for job in jobs {
+        args.push(Value::Text(Some(job.id.clone())));
+        args.push(Value::Int(Some(job.version)));
+        args.extend(columns.iter().map(|position| {
+            let column = &schema.columns[*position];
+            bind::cell_to_value(&job.after[*position], column.storage, dialect)
+        }));
+    }
+    let ids = tx.query(Statement::with(sql, args), |row| Ok(row.req_text(0)?.to_owned()));
+    Ok(ids.await?.into_iter().collect())
+}
+
+/// Locks rows that are to be changed, in the order of their ids. PostgreSQL only.
+///
+/// # Errors
+/// Those of the database.
+pub(in crate::kernel) async fn lock_rows(
+    tx: &mut Tx,
+    table: &str,
+    ids: Vec<String>,
+) -> Result<(), DbError> {
+    let sql = format!(
+        "SELECT id FROM {} WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+        quote(table)
+    );
+    let lock = Statement::with(sql, vec![Value::TextArray(ids)]);
+    tx.query(lock, |_| Ok(())).await?;
+    Ok(())
+}
+
+/// Locks records that are referred to, in the order of their ids, so that they cannot go away before
+/// the commit; answers those that are there. PostgreSQL only.
+///
+/// # Errors
+/// Those of the database.
+pub(in crate::kernel) async fn lock_referenced(
+    tx: &mut Tx,
+    table: &str,
+    ids: Vec<String>,
+) -> Result<BTreeSet<String>, DbError> {
+    let sql = format!(
+        "SELECT id FROM {} WHERE id = ANY($1) ORDER BY id FOR KEY SHARE",
+        quote(table)
+    );
+    let lock = Statement::with(sql, vec![Value::TextArray(ids)]);
+    let found = tx.query(lock, |row| Ok(row.req_text(0)?.to_owned())).await?;
+    Ok(found.into_iter().collect())
+}
+
 /// Deletes the row. False when it moved since it was read, or left the caller's reach.
 ///
 /// # Errors
@@ -213,18 +341,21 @@ pub(in crate::kernel) async fn lock_references(
     references: &[Tie],
 ) -> Result<Option<Tie>, DbError> {
     for tie in references {
-        let (table, ids) = (&tie.object, &tie.ids);
+        let (table, ids) = (quote(&tie.object), &tie.ids);
+        let list = || Value::TextArray(ids.clone());
+        let (condition, bound) = match (tx.dialect(), ids.as_slice()) {
+            (_, [id]) => ("id = $1", Value::Text(Some(id.clone()))),
+            (Dialect::Sqlite, _) => ("id IN (SELECT value FROM json_each($1))", list()),
+            (Dialect::Postgres, _) => ("id = ANY($1)", list()),
+        };
         let sql = match tx.dialect() {
-            Dialect::Sqlite => format!(
-                "SELECT count(*) FROM {} WHERE id IN (SELECT value FROM json_each($1))",
-                quote(table)
-            ),
+            Dialect::Sqlite => format!("SELECT count(*) FROM {table} WHERE {condition}"),
             Dialect::Postgres => format!(
-                "SELECT count(*) FROM (SELECT id FROM {} WHERE id = ANY($1) ORDER BY id FOR KEY SHARE) AS locked",
-                quote(table)
+                "SELECT count(*) FROM (SELECT id FROM {table} WHERE {condition} ORDER BY id \
+                 FOR KEY SHARE) AS locked"
             ),
         };
-        let statement = Statement::with(sql, vec![Value::TextArray(ids.clone())]);
+        let statement = Statement::with(sql, vec![bound]);
         let found = tx
             .query_one(statement, |row| row.int(0))
             .await?
@@ -287,5 +418,18 @@ fn referring_statement(
     match dialect {
         Dialect::Sqlite => bind::statement(query.build(sea_query::SqliteQueryBuilder)),
         Dialect::Postgres => bind::statement(query.build(sea_query::PostgresQueryBuilder)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn rows_are_written_in_parts_of_few_sizes() {
+        let items = [0; 45];
+        let sizes: Vec<usize> = parts(&items).map(<[_]>::len).collect();
+        assert_eq!(sizes, [32, 8, 4, 1]);
+        assert_eq!(parts(&items[..0]).count(), 0);
     }
 }

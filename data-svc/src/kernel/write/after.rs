@@ -71,14 +71,14 @@ pub struct Change<'c> {
 
 /// How a room joins in every write.
 pub trait AfterWrite: Send + Sync {
-    /// Adds to the transaction of a change. An error undoes all of it.
+    /// Adds to the transaction of changes, which are of different records. An error undoes all of it.
     ///
     /// # Errors
     /// Those of the database.
     fn after_write<'t>(
         &'t self,
         tx: &'t mut Tx,
-        change: &'t Change<'t>,
+        changes: &'t [Change<'t>],
     ) -> BoxFuture<'t, Result<(), DbError>>;
 
     /// Hears that a transaction with changes was committed.
@@ -147,31 +147,42 @@ pub(super) async fn after_write(
     context: &Context,
     row: Row<'_>,
 ) -> Result<(), DbError> {
-    let Row {
-        operation,
-        schema,
-        id,
-        before,
-        after,
-    } = row;
-    summary::recompute(tx, schema, before, after).await?;
-    let latest = match operation {
-        Operation::Create | Operation::Update => after,
-        Operation::Delete => before,
+    summary::recompute(tx, row.schema, row.before, row.after).await?;
+    leave(tx, &[(context, row)]).await
+}
+
+/// Leaves behind what changes of different records leave behind, but for summaries.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn leave(tx: &mut Tx, rows: &[(&Context, Row<'_>)]) -> Result<(), DbError> {
+    let Some((first, _)) = rows.first() else {
+        return Ok(());
     };
-    let change = Change {
+    let changes: Vec<Change<'_>> = rows.iter().map(|(context, row)| change(context, row)).collect();
+    let entries = rows.iter().zip(&changes);
+    let entries: Vec<Entry> = entries.map(|((context, _), change)| entry(context, change)).collect();
+    store::audit::add(tx, &entries).await?;
+    first.joined.after_write(tx, &changes).await
+}
+
+fn change<'c>(context: &'c Context, row: &Row<'c>) -> Change<'c> {
+    let schema = row.schema;
+    let latest = match row.operation {
+        Operation::Create | Operation::Update => row.after,
+        Operation::Delete => row.before,
+    };
+    Change {
         object: schema.name(),
-        record_id: id,
-        operation,
+        record_id: row.id,
+        operation: row.operation,
         record_version: latest.map_or(0, |cells| schema.version_of(cells)),
-        before: before.and_then(|cells| image(schema, cells)),
-        after: after.and_then(|cells| image(schema, cells)),
+        before: row.before.and_then(|cells| image(schema, cells)),
+        after: row.after.and_then(|cells| image(schema, cells)),
         user_id: &context.user_id,
         request_id: &context.request_id,
         at: context.now,
-    };
-    store::audit::add(tx, &entry(context, &change)).await?;
-    context.joined.after_write(tx, &change).await
+    }
 }
 
 fn entry(context: &Context, change: &Change<'_>) -> Entry {

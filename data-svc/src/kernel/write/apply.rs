@@ -136,12 +136,16 @@ fn deferred_writes<'t>(
 
 /// Locks the records that new references point to, so that they cannot go away before the commit.
 async fn check_ties(tx: &mut Tx, ties: &[Tie]) -> Result<()> {
-    let Some(Tie { field, object, .. }) = write::lock_references(tx, ties).await? else {
-        return Ok(());
-    };
+    match write::lock_references(tx, ties).await? {
+        Some(tie) => Err(gone(&tie)),
+        None => Ok(()),
+    }
+}
+
+/// What a reference points to went away meanwhile.
+pub(super) fn gone(Tie { field, object, .. }: &Tie) -> Error {
     let message = format!("{field} refers to a {object} that does not exist any more");
-    let violation = FieldViolation::new(field, "reference_not_found", message);
-    Err(Error::fields(vec![violation]))
+    Error::fields(vec![FieldViolation::new(field, "reference_not_found", message)])
 }
 
 /// A constraint that the database refused, in the contract's words; no SQL text, and no value but

@@ -22,6 +22,13 @@ pub(in crate::kernel) struct Autonumber {
     width: usize,
 }
 
+impl Autonumber {
+    /// The counter.
+    pub(super) fn counter(&self) -> &Counter {
+        &self.counter
+    }
+}
+
 /// The counters that a new row takes (docs/reference/metadata.md §9). Values given by a caller were dropped
 /// before; those that the system brings along stay.
 pub(super) fn autonumbers(schema: &Schema, cells: &[Cell], now: OffsetDateTime) -> Vec<Autonumber> {
@@ -103,11 +110,16 @@ pub(super) async fn next(
     object: &str,
     autonumber: &Autonumber,
 ) -> Result<Cell, DbError> {
-    let number = store::autonumber::next(tx, object, &autonumber.counter).await?;
-    Ok(Cell::Text(format!(
+    let number = store::autonumber::take(tx, object, &autonumber.counter, 1).await?;
+    Ok(render(autonumber, number))
+}
+
+/// How a number looks.
+pub(super) fn render(autonumber: &Autonumber, number: i64) -> Cell {
+    Cell::Text(format!(
         "{}{number:0width$}{}",
         autonumber.counter.prefix,
         autonumber.suffix,
         width = autonumber.width
-    )))
+    ))
 }

@@ -12,6 +12,7 @@ use super::{
     apply::{self, NewRow},
     autonumber,
     body::Body,
+    commit::{Change, Ready, commit},
     default::Scope,
     hooks::{self, Invocation},
     idempotency::{self, Begun},
@@ -53,21 +54,15 @@ pub async fn create(
     };
     let row = prepare(kernel, work, &grant, parsed?).await?;
     let view = View::of(work, &row.schema)?;
-    let job = Arc::new((row, view, Context::of(kernel, work), claim.clone()));
-    let prepared = Arc::clone(&job);
-    let created = kernel.db.write::<_, Error, _>(move |tx| {
-        let prepared = Arc::clone(&prepared);
-        async move {
-            let (row, view, context, claim) = &*prepared;
-            let cells = apply::create(tx, context, row).await?;
-            let kept = idempotency::keep(tx, claim.as_ref(), view, &cells).await?;
-            Ok((cells, kept))
-        }
-        .boxed()
+    let ready = Arc::new(Ready {
+        change: Change::Create(row),
+        view,
+        context: Context::of(kernel, work),
+        claim: claim.clone(),
     });
-    let created = match created.await {
-        Ok((_, Some(kept))) => Ok(kept),
-        Ok((cells, None)) => job.1.answer(kernel, &cells).await,
+    let created = match commit(kernel, &ready).await {
+        Ok(Some(written)) => ready.answer(kernel, written).await,
+        Ok(None) => Err(Error::internal(anyhow::anyhow!("a new row had moved"))),
         Err(error) => Err(error),
     };
     idempotency::end(kernel, work, &grant.schema, claim, created).await

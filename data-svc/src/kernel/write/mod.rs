@@ -7,7 +7,8 @@
 //! | `body`, `normalize`, `prepare`, `default`, `password` | from a body to checked cells |
 //! | `hooks`, `rules` | what an app has to say about it |
 //! | `references`, `reach` | what must be there, and within reach |
-//! | `apply`, `cascade`, `autonumber`, `summary`, `after` | the transaction |
+//! | `commit`, `group` | a transaction for one write, or for those that wait together |
+//! | `apply`, `cascade`, `autonumber`, `summary`, `after` | what is in the transaction |
 //! | `answer`, `idempotency` | what is told, and told again |
 //!
 //! Invariant: a transaction waits for nothing but the database.
@@ -19,9 +20,11 @@ mod apply;
 mod autonumber;
 mod body;
 mod cascade;
+mod commit;
 mod create;
 pub(in crate::kernel) mod default;
 mod delete;
+mod group;
 mod hook_host;
 mod hooks;
 mod idempotency;
@@ -35,6 +38,7 @@ mod summary;
 mod text;
 mod update;
 
+pub(in crate::kernel) use self::group::Groups;
 pub use self::{
     after::{AfterWrite, Change, Operation},
     create::{create, create_all},
@@ -42,3 +46,4 @@ pub use self::{
     delete::{Deleted, delete},
     update::update,
 };
+pub(crate) use super::store::write::parts;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt as _;
 use mesh::{Error, FieldViolation, Result};
 use metadata::ApiMethod;
 
 use super::{
     after::Context,
     answer::View,
-    apply::{self, DeferredWrite, conflict},
+    apply::{DeferredWrite, conflict},
     body::Body,
+    commit::{Change, Ready, commit},
     hooks::{self, Invocation},
     idempotency::{self, Begun, Claim},
     password,
@@ -83,25 +83,14 @@ async fn change(
         }
         let (job, deferred_writes) = prepare(kernel, work, edit, &payload, id, before).await?;
         let view = View::of(work, schema)?;
-        let context = Context::of(kernel, work);
-        let job = Arc::new((job, deferred_writes, view, context, claim.clone()));
-        let prepared = Arc::clone(&job);
-        let applied = kernel.db.write::<_, Error, _>(move |tx| {
-            let prepared = Arc::clone(&prepared);
-            async move {
-                let (job, deferred_writes, view, context, claim) = &*prepared;
-                let Some(after) = apply::update(tx, context, job, deferred_writes).await? else {
-                    return Ok(None);
-                };
-                let kept = idempotency::keep(tx, claim.as_ref(), view, &after).await?;
-                Ok(Some((after, kept)))
-            }
-            .boxed()
+        let ready = Arc::new(Ready {
+            change: Change::Update(job, deferred_writes),
+            view,
+            context: Context::of(kernel, work),
+            claim: claim.clone(),
         });
-        match applied.await? {
-            None => {}
-            Some((_, Some(kept))) => return Ok(kept),
-            Some((after, None)) => return job.2.answer(kernel, &after).await,
+        if let Some(written) = commit(kernel, &ready).await? {
+            return ready.answer(kernel, written).await;
         }
     }
     Err(conflict(schema, id))
