@@ -63,13 +63,17 @@ async fn update(rooms: &Rooms, id: &str, body: Value, version: &str) -> Result<V
 /// How many transactions wrote the rows of a table; PostgreSQL only.
 async fn transactions(rooms: &Rooms, table: &str) -> i64 {
     let sql = format!("SELECT count(DISTINCT xmin::text) FROM \"{table}\"");
-    let count = rooms.db.query_one(Statement::new(sql), |row| row.req_int(0));
+    let count = rooms
+        .db
+        .query_one(Statement::new(sql), |row| row.req_int(0));
     count.await.expect("asked")
 }
 
 fn numbers(orders: &[Value]) -> BTreeSet<String> {
     let numbers = orders.iter().map(|order| &order["number"]);
-    numbers.map(|number| number.as_str().expect("a number").to_owned()).collect()
+    numbers
+        .map(|number| number.as_str().expect("a number").to_owned())
+        .collect()
 }
 
 /// `O-0001` … without a gap.
@@ -79,17 +83,27 @@ fn first(count: usize) -> BTreeSet<String> {
 
 crate::both!(creates_together, async |bed: &Bed| {
     let rooms = orders(bed).await;
-    let place = create(&rooms, "place", json!({"name": "here"}), "").await.expect("made");
+    let place = create(&rooms, "place", json!({"name": "here"}), "")
+        .await
+        .expect("made");
     let made = join_all((0..WRITES).map(|index| {
         let body = json!({"code": format!("c{index}"), "amount": 1.5, "tags": ["a", "b"],
             "due": "2026-12-01T10:00:00Z", "place": place["id"]});
-        create(&rooms, "order", body, if index % 10 == 0 { "key" } else { "" })
+        create(
+            &rooms,
+            "order",
+            body,
+            if index % 10 == 0 { "key" } else { "" },
+        )
     }))
     .await;
     // Those with the one key have one answer: the same order, or that the first is not done yet.
     let (made, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
     let orders: Vec<Value> = made.into_iter().flatten().collect();
-    let ids: BTreeSet<&str> = orders.iter().filter_map(|order| order["id"].as_str()).collect();
+    let ids: BTreeSet<&str> = orders
+        .iter()
+        .filter_map(|order| order["id"].as_str())
+        .collect();
     for error in refused.into_iter().filter_map(Result::err) {
         let text = error.message().to_owned();
         assert!(text.contains("Idempotency-Key"), "{text}");
@@ -101,17 +115,27 @@ crate::both!(creates_together, async |bed: &Bed| {
         assert_eq!(order["tags"], json!(["a", "b"]));
         assert_eq!(order["due"], "2026-12-01T10:00:00.000Z");
     }
-    let told: BTreeSet<_> = told_of(&rooms, "order").await.into_iter().map(|(_, id, _)| id).collect();
+    let told: BTreeSet<_> = told_of(&rooms, "order")
+        .await
+        .into_iter()
+        .map(|(_, id, _)| id)
+        .collect();
     assert_eq!(told.len(), ids.len());
     if rooms.db.dialect() == Dialect::Postgres {
         let transactions = transactions(&rooms, "order").await;
-        assert!(transactions < 50, "{transactions} transactions for {} rows", ids.len());
+        assert!(
+            transactions < 50,
+            "{transactions} transactions for {} rows",
+            ids.len()
+        );
     }
 });
 
 crate::both!(who_is_refused_falls_out_alone, async |bed: &Bed| {
     let rooms = orders(bed).await;
-    create(&rooms, "order", json!({"code": "taken"}), "").await.expect("made");
+    create(&rooms, "order", json!({"code": "taken"}), "")
+        .await
+        .expect("made");
     let made = join_all((0..WRITES).map(|index| {
         let code = match index % 20 {
             7 => "taken".to_owned(),
@@ -146,7 +170,12 @@ crate::both!(updates_together, async |bed: &Bed| {
     let made = join_all(bodies.map(|body| create(&rooms, "order", body, ""))).await;
     let ids: Vec<String> = made
         .into_iter()
-        .map(|made| made.expect("made")["id"].as_str().expect("an id").to_owned())
+        .map(|made| {
+            made.expect("made")["id"]
+                .as_str()
+                .expect("an id")
+                .to_owned()
+        })
         .collect();
     // Several columns, and each tenth one is out of date.
     let changed = join_all(ids.iter().enumerate().map(|(index, id)| {
@@ -174,28 +203,37 @@ crate::both!(updates_together, async |bed: &Bed| {
         }
     }
     let updates = told_of(&rooms, "order").await;
-    let updates = updates.iter().filter(|(operation, _, _)| operation == "update").count();
+    let updates = updates
+        .iter()
+        .filter(|(operation, _, _)| operation == "update")
+        .count();
     assert_eq!(updates, WRITES - WRITES / 10);
 });
 
 // Each that says it has written has written: the version counts them.
-crate::both!(one_record_is_changed_by_one_after_the_other, async |bed: &Bed| {
-    let rooms = orders(bed).await;
-    let order = create(&rooms, "order", json!({"code": "one"}), "").await.expect("made");
-    let id = order["id"].as_str().expect("an id");
-    let changed = join_all((0..20).map(|index| {
-        update(&rooms, id, json!({"amount": index}), "")
-    }))
-    .await;
-    let versions: Vec<i64> = changed
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter_map(|order| order["version"].as_i64())
-        .collect();
-    let different: BTreeSet<i64> = versions.iter().copied().collect();
-    assert_eq!(different.len(), versions.len());
-    assert_eq!(different.last().copied(), Some(1 + i64::try_from(versions.len()).expect("few")));
-});
+crate::both!(
+    one_record_is_changed_by_one_after_the_other,
+    async |bed: &Bed| {
+        let rooms = orders(bed).await;
+        let order = create(&rooms, "order", json!({"code": "one"}), "")
+            .await
+            .expect("made");
+        let id = order["id"].as_str().expect("an id");
+        let changed =
+            join_all((0..20).map(|index| update(&rooms, id, json!({"amount": index}), ""))).await;
+        let versions: Vec<i64> = changed
+            .into_iter()
+            .filter_map(Result::ok)
+            .filter_map(|order| order["version"].as_i64())
+            .collect();
+        let different: BTreeSet<i64> = versions.iter().copied().collect();
+        assert_eq!(different.len(), versions.len());
+        assert_eq!(
+            different.last().copied(),
+            Some(1 + i64::try_from(versions.len()).expect("few"))
+        );
+    }
+);
 
 // A place that goes away while orders refer to it: none is left that refers to nothing.
 crate::both!(a_reference_that_goes_away, async |bed: &Bed| {
@@ -203,7 +241,12 @@ crate::both!(a_reference_that_goes_away, async |bed: &Bed| {
     let mut places = Vec::new();
     for index in 0..4 {
         let place = create(&rooms, "place", json!({"name": index.to_string()}), "").await;
-        places.push(place.expect("made")["id"].as_str().expect("an id").to_owned());
+        places.push(
+            place.expect("made")["id"]
+                .as_str()
+                .expect("an id")
+                .to_owned(),
+        );
     }
     let creates = join_all((0..WRITES).map(|index| {
         let body = json!({"code": format!("c{index}"), "place": places[index % 4]});
@@ -220,6 +263,10 @@ crate::both!(a_reference_that_goes_away, async |bed: &Bed| {
     }
     let sql = "SELECT count(*) FROM \"order\" o WHERE place IS NOT NULL AND NOT EXISTS \
                (SELECT 1 FROM place p WHERE p.id = o.place AND p.deleted_at IS NULL)";
-    let dangling = rooms.db.query_one(sql, |row| row.req_int(0)).await.expect("asked");
+    let dangling = rooms
+        .db
+        .query_one(sql, |row| row.req_int(0))
+        .await
+        .expect("asked");
     assert_eq!(dangling, 0);
 });

@@ -44,9 +44,12 @@ pub(in crate::kernel) fn compared(registry: &Registry) -> BTreeMap<String, BTree
         let filters = [&policy.using, &policy.check].into_iter().flatten();
         for filter in filters.filter_map(|source| filter(source)) {
             for field in filter.program().references().fields() {
-                let is_of = |schema: &Schema| policy.object == "*" || policy.object == schema.name();
+                let is_of =
+                    |schema: &Schema| policy.object == "*" || policy.object == schema.name();
                 let schemas = registry.schemas();
-                for schema in schemas.filter(|schema| is_of(schema) && schema.column(field).is_some()) {
+                for schema in
+                    schemas.filter(|schema| is_of(schema) && schema.column(field).is_some())
+                {
                     let fields = compared.entry(schema.name().to_owned()).or_default();
                     fields.insert(field.to_owned());
                 }

@@ -235,7 +235,8 @@ async fn missing(tx: &mut Tx, schemas: &[Table]) -> Result<Missing, MigrateError
         let wanted = indexes(schema, compared);
         let names: BTreeSet<&String> = wanted.iter().map(|index| &index.name).collect();
         let shorter = wanted.iter().filter_map(|index| index.shorter.as_ref());
-        let served = shorter.filter(|name| !names.contains(name) && stored_indexes.contains_key(*name));
+        let served =
+            shorter.filter(|name| !names.contains(name) && stored_indexes.contains_key(*name));
         missing.served.extend(served.cloned());
         for mut index in wanted {
             index.is_of_new_table = table.is_empty();
@@ -422,7 +423,9 @@ fn indexes(schema: &Schema, compared: &BTreeSet<String>) -> Vec<Index> {
         .column("organization_id")
         .filter(|_| schema.object.tenancy)
         .map(|column| column.name.as_str());
-    let created = schema.column("created_at").map(|column| column.name.as_str());
+    let created = schema
+        .column("created_at")
+        .map(|column| column.name.as_str());
     let mut in_order = |first: Option<&str>| {
         let order = created.into_iter().chain(["id"]);
         // What everybody's rows are narrowed by comes first.
@@ -433,12 +436,20 @@ fn indexes(schema: &Schema, compared: &BTreeSet<String>) -> Vec<Index> {
     };
     in_order(organization);
     let narrowing = compared.iter().filter_map(|field| schema.column(field));
-    let narrowing = narrowing.filter(|column| {
-        column.storage != Storage::Json && column.field.unique == Unique::No
-    });
+    let narrowing = narrowing
+        .filter(|column| column.storage != Storage::Json && column.field.unique == Unique::No);
     let narrowing = narrowing.map(|column| column.name.as_str());
-    let fixed = ["id", "created_at", "organization_id", "owner_id", "deleted_at", "version"];
-    let narrowing = narrowing.filter(|name| !fixed.contains(name)).take(NARROWING_MAX);
+    let fixed = [
+        "id",
+        "created_at",
+        "organization_id",
+        "owner_id",
+        "deleted_at",
+        "version",
+    ];
+    let narrowing = narrowing
+        .filter(|name| !fixed.contains(name))
+        .take(NARROWING_MAX);
     let owner = schema.column("owner_id").map(|column| column.name.as_str());
     let narrowing: Vec<&str> = owner.into_iter().chain(narrowing).collect();
     for column in &narrowing {

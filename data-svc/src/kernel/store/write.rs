@@ -105,7 +105,9 @@ pub(in crate::kernel) async fn insert_all(
         names.join(", "),
         placeholders(rows.len(), names.len()),
     );
-    let cells = rows.iter().flat_map(|cells| schema.columns.iter().zip(*cells));
+    let cells = rows
+        .iter()
+        .flat_map(|cells| schema.columns.iter().zip(*cells));
     let args = cells.map(|(column, cell)| bind::cell_to_value(cell, column.storage, dialect));
     tx.execute(Statement::with(sql, args.collect())).await?;
     Ok(())
@@ -226,7 +228,9 @@ pub(in crate::kernel) async fn update_all(
         .iter()
         .map(|position| quote(&schema.columns[*position].name))
         .collect();
-    let values: Vec<String> = (0..names.len()).map(|number| format!("c{number}")).collect();
+    let values: Vec<String> = (0..names.len())
+        .map(|number| format!("c{number}"))
+        .collect();
     let set: Vec<String> = names
         .iter()
         .zip(&values)
@@ -249,7 +253,9 @@ pub(in crate::kernel) async fn update_all(
             bind::cell_to_value(&job.after[*position], column.storage, dialect)
         }));
     }
-    let ids = tx.query(Statement::with(sql, args), |row| Ok(row.req_text(0)?.to_owned()));
+    let ids = tx.query(Statement::with(sql, args), |row| {
+        Ok(row.req_text(0)?.to_owned())
+    });
     Ok(ids.await?.into_iter().collect())
 }
 
@@ -286,7 +292,9 @@ pub(in crate::kernel) async fn lock_referenced(
         quote(table)
     );
     let lock = Statement::with(sql, vec![Value::TextArray(ids)]);
-    let found = tx.query(lock, |row| Ok(row.req_text(0)?.to_owned())).await?;
+    let found = tx
+        .query(lock, |row| Ok(row.req_text(0)?.to_owned()))
+        .await?;
     Ok(found.into_iter().collect())
 }
 

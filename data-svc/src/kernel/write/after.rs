@@ -159,9 +159,14 @@ pub(super) async fn leave(tx: &mut Tx, rows: &[(&Context, Row<'_>)]) -> Result<(
     let Some((first, _)) = rows.first() else {
         return Ok(());
     };
-    let changes: Vec<Change<'_>> = rows.iter().map(|(context, row)| change(context, row)).collect();
+    let changes: Vec<Change<'_>> = rows
+        .iter()
+        .map(|(context, row)| change(context, row))
+        .collect();
     let entries = rows.iter().zip(&changes);
-    let entries: Vec<Entry> = entries.map(|((context, _), change)| entry(context, change)).collect();
+    let entries: Vec<Entry> = entries
+        .map(|((context, _), change)| entry(context, change))
+        .collect();
     store::audit::add(tx, &entries).await?;
     first.joined.after_write(tx, &changes).await
 }

@@ -145,7 +145,11 @@ async fn check_ties(tx: &mut Tx, ties: &[Tie]) -> Result<()> {
 /// What a reference points to went away meanwhile.
 pub(super) fn gone(Tie { field, object, .. }: &Tie) -> Error {
     let message = format!("{field} refers to a {object} that does not exist any more");
-    Error::fields(vec![FieldViolation::new(field, "reference_not_found", message)])
+    Error::fields(vec![FieldViolation::new(
+        field,
+        "reference_not_found",
+        message,
+    )])
 }
 
 /// A constraint that the database refused, in the contract's words; no SQL text, and no value but

@@ -145,7 +145,9 @@ struct Lane {
 impl Lane {
     async fn run(mut self, db: Db) {
         while let Some(group) = self.groups.next() {
-            let span = group.first().map_or_else(Span::none, |first| first.span.clone());
+            let span = group
+                .first()
+                .map_or_else(Span::none, |first| first.span.clone());
             commit_group(&db, group).instrument(span).await;
         }
         self.is_open = false;
@@ -236,10 +238,7 @@ async fn commit_together(db: &Db, group: &[Arc<Ready>]) -> Option<Vec<Result<App
 }
 
 /// Applies the writes of a group. Each is done, or left out with its own outcome; an error refuses all.
-async fn apply_all(
-    tx: &mut Tx,
-    group: &[Arc<Ready>],
-) -> Result<Vec<Result<Applied>>, Refused> {
+async fn apply_all(tx: &mut Tx, group: &[Arc<Ready>]) -> Result<Vec<Result<Applied>>, Refused> {
     let mut outcomes: Vec<Option<Result<Applied>>> = check_ties(tx, group).await?;
     let mut rows = update_all(tx, group, &mut outcomes).await?;
     rows.extend(create_all(tx, group, &outcomes).await?);
@@ -271,7 +270,10 @@ async fn apply_all(
         outcomes[index] = Some(Ok(Some(Written { cells, kept })));
     }
     // Whatever was neither left out nor written would be told that its row has moved.
-    Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Ok(None))).collect())
+    Ok(outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap_or(Ok(None)))
+        .collect())
 }
 
 /// Locks what the new references point to. Who refers to what is gone is left out.
@@ -292,7 +294,8 @@ async fn check_ties(
         let found = write::lock_referenced(tx, &object, ids.into_iter().collect()).await?;
         there.insert(object, found);
     }
-    let is_there = |object: &str, id: &String| there.get(object).is_some_and(|ids| ids.contains(id));
+    let is_there =
+        |object: &str, id: &String| there.get(object).is_some_and(|ids| ids.contains(id));
     let outcomes = group.iter().map(|ready| {
         let mut ties = ties(ready).into_iter();
         let gone = ties.find(|tie| tie.ids.iter().any(|id| !is_there(&tie.object, id)));
@@ -361,7 +364,9 @@ async fn create_all(
     let mut by_object: BTreeMap<&str, (&Arc<Schema>, Vec<&[Cell]>)> = BTreeMap::new();
     for (_, row, cells) in &created {
         let rows = by_object.entry(row.schema.name());
-        rows.or_insert_with(|| (&row.schema, Vec::new())).1.push(cells);
+        rows.or_insert_with(|| (&row.schema, Vec::new()))
+            .1
+            .push(cells);
     }
     for (schema, rows) in by_object.into_values() {
         for part in write::parts(&rows) {
@@ -373,10 +378,7 @@ async fn create_all(
 }
 
 /// Takes the numbers of new rows: of each counter all at once, last before the insert.
-async fn number(
-    tx: &mut Tx,
-    created: &mut [(usize, &NewRow, Vec<Cell>)],
-) -> Result<(), DbError> {
+async fn number(tx: &mut Tx, created: &mut [(usize, &NewRow, Vec<Cell>)]) -> Result<(), DbError> {
     let mut wanted: BTreeMap<(String, counters::Key), Vec<(usize, usize)>> = BTreeMap::new();
     for (at, (_, row, _)) in created.iter().enumerate() {
         for (which, autonumber) in row.autonumbers.iter().enumerate() {
@@ -385,7 +387,9 @@ async fn number(
         }
     }
     for ((object, _), takers) in wanted {
-        let Some((at, which)) = takers.first() else { continue };
+        let Some((at, which)) = takers.first() else {
+            continue;
+        };
         let (_, row, _) = &created[*at];
         let counter = row.autonumbers[*which].counter();
         let count = i64::try_from(takers.len()).unwrap_or(i64::MAX);
