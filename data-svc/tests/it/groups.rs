@@ -262,7 +262,7 @@ crate::both!(a_reference_that_goes_away, async |bed: &Bed| {
         }
     }
     let sql = "SELECT count(*) FROM \"order\" o WHERE place IS NOT NULL AND NOT EXISTS \
-               (SELECT 1 FROM place p WHERE p.id = o.place AND p.deleted_at IS NULL)";
+               (SELECT 1 FROM place p WHERE p.id = o.place)";
     let dangling = rooms
         .db
         .query_one(sql, |row| row.req_int(0))
