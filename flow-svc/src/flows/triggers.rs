@@ -34,6 +34,8 @@ const TERM: Duration = Duration::from_secs(2);
 const TERM_ALONE: Duration = Duration::from_secs(60);
 /// How often it is looked whether other objects are to be followed.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often it is kept how far changes have been looked at that start nothing.
+const KEEP: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -82,6 +84,10 @@ async fn follow(app: &App, held: &Held, watched: &mut Watched) -> Result<()> {
     };
     let mut follower = Follower::open(&app.data, &app.own, following).await?;
     watched.succeeded();
+    let mut progress = Progress {
+        kept: Instant::now(),
+        unkept: None,
+    };
     loop {
         let look_at = Instant::now() + LOOK;
         let event = match timeout_at(look_at, follower.next()).await {
@@ -93,8 +99,10 @@ async fn follow(app: &App, held: &Held, watched: &mut Watched) -> Result<()> {
             return Ok(());
         }
         match event {
-            None => {}
-            Some(changes::Event::Changes(told)) => take_in(app, held, &catalog, told).await?,
+            None => progress.keep(app, held).await?,
+            Some(changes::Event::Changes(told)) => {
+                take_in(app, held, &catalog, told, &mut progress).await?;
+            }
             Some(changes::Event::Gone { position }) => {
                 tracing::warn!(
                     position,
@@ -107,13 +115,44 @@ async fn follow(app: &App, held: &Held, watched: &mut Watched) -> Result<()> {
     }
 }
 
-async fn take_in(app: &App, held: &Held, catalog: &Catalog, told: ChangeBatch) -> Result<()> {
+/// How far changes have been looked at that start nothing. They may be looked at again, so that is not
+/// kept each time.
+struct Progress {
+    kept: Instant,
+    unkept: Option<i64>,
+}
+
+impl Progress {
+    async fn keep(&mut self, app: &App, held: &Held) -> Result<()> {
+        if let Some(position) = self.unkept.take() {
+            store::follow_on(&app.db, held, NAME, position, Vec::new()).await?;
+            self.kept = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the runs that changes start, with how far they go.
+async fn take_in(
+    app: &App,
+    held: &Held,
+    catalog: &Catalog,
+    told: ChangeBatch,
+    progress: &mut Progress,
+) -> Result<()> {
     let mut runs = Vec::new();
     for change in &told.changes {
         runs.extend(started(app, catalog, change).await?);
     }
-    let is_any = !runs.is_empty();
-    if store::follow_on(&app.db, held, NAME, told.position, runs).await? && is_any {
+    if runs.is_empty() {
+        progress.unkept = Some(told.position);
+        return match progress.kept.elapsed() < KEEP {
+            true => Ok(()),
+            false => progress.keep(app, held).await,
+        };
+    }
+    progress.unkept = None;
+    if store::follow_on(&app.db, held, NAME, told.position, runs).await? {
         app.driver.queue.wake();
     }
     Ok(())

@@ -3,18 +3,20 @@
 //! for the audit, one for the outbox, and one for each counter, which is then held by one transaction
 //! instead of one after the other.
 //!
-//! Nobody waits for a group to fill: who finds a lane free goes at once, and who comes meanwhile goes
-//! with the next group. When the database refuses anything in a group, nothing of it is kept and each
+//! Nobody waits for a group to fill: who finds nobody under way goes at once, and who comes meanwhile
+//! goes with the next group. When the database refuses anything in a group, nothing of it is kept and each
 //! is written alone, so that everybody is told their own error.
 //!
 //! Invariant: whose transaction may have been committed is not written again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, future::join_all};
@@ -22,7 +24,7 @@ use mesh::{
     Error, Result,
     db::{Db, DbError, Retry, Tx},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 use tracing::{Instrument as _, Span};
 
 use super::{
@@ -42,9 +44,11 @@ use crate::kernel::{
 
 /// Writes that share a transaction at most.
 const GROUP_MAX: usize = 32;
-/// Groups that are committed at the same time: while one waits for a row that somebody else holds, the
-/// other one goes on.
-const LANES: usize = 2;
+/// Groups that are committed at the same time at most. Two at once would only wait for each other's
+/// counters, so the next begins when the others have been under way for [`SLOW`]: one of them may wait
+/// for a row that somebody else holds.
+const LANES: usize = 4;
+const SLOW: Duration = Duration::from_millis(20);
 /// Writes that wait at most; one more would hardly be answered in time.
 const WAITING_MAX: usize = 4096;
 
@@ -56,6 +60,8 @@ pub(in crate::kernel) struct Groups(Mutex<Queue>);
 struct Queue {
     waiting: VecDeque<Waiting>,
     lanes: usize,
+    /// When a group was taken last.
+    taken: Option<Instant>,
 }
 
 struct Waiting {
@@ -77,25 +83,41 @@ impl Groups {
             span: Span::current(),
             reply,
         };
-        let has_lane = {
+        {
             let mut queue = self.queue();
             if queue.waiting.len() >= WAITING_MAX {
                 return Err(Error::unavailable("The database"));
             }
             queue.waiting.push_back(waiting);
-            let is_free = queue.lanes < LANES;
-            queue.lanes += usize::from(is_free);
-            is_free
-        };
-        if has_lane {
-            let lane = Lane {
-                groups: Arc::clone(self),
-                is_open: true,
-            };
-            tokio::spawn(lane.run(db.clone()));
         }
+        let mut answer = pin!(answer);
+        let answered = loop {
+            self.open_lane(db);
+            // Whoever still waits then looks whether another lane is to be opened.
+            if let Ok(answered) = timeout(SLOW, answer.as_mut()).await {
+                break answered;
+            }
+        };
         let ended = || Error::internal(anyhow::anyhow!("a group of writes panicked"));
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        answered.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Opens a lane if somebody waits, and nothing is under way or has not moved for too long.
+    fn open_lane(self: &Arc<Self>, db: &Db) {
+        let mut queue = self.queue();
+        let is_slow = queue.taken.is_none_or(|taken| taken.elapsed() >= SLOW);
+        let is_due = queue.lanes == 0 || (queue.lanes < LANES && is_slow);
+        if queue.waiting.is_empty() || !is_due {
+            return;
+        }
+        queue.lanes += 1;
+        queue.taken = Some(Instant::now());
+        drop(queue);
+        let lane = Lane {
+            groups: Arc::clone(self),
+            is_open: true,
+        };
+        tokio::spawn(lane.run(db.clone()));
     }
 
     /// The next group; `None` when nobody waits, and the lane is given back. A record is only once in a
@@ -120,6 +142,7 @@ impl Groups {
             queue.lanes -= 1;
             return None;
         }
+        queue.taken = Some(Instant::now());
         Some(group)
     }
 
@@ -239,6 +262,7 @@ async fn commit_together(db: &Db, group: &[Arc<Ready>]) -> Option<Vec<Result<App
 
 /// Applies the writes of a group. Each is done, or left out with its own outcome; an error refuses all.
 async fn apply_all(tx: &mut Tx, group: &[Arc<Ready>]) -> Result<Vec<Result<Applied>>, Refused> {
+    lock_updated(tx, group).await?;
     let mut outcomes: Vec<Option<Result<Applied>>> = check_ties(tx, group).await?;
     let mut rows = update_all(tx, group, &mut outcomes).await?;
     rows.extend(create_all(tx, group, &outcomes).await?);
@@ -274,6 +298,22 @@ async fn apply_all(tx: &mut Tx, group: &[Arc<Ready>]) -> Result<Vec<Result<Appli
         .into_iter()
         .map(|outcome| outcome.unwrap_or(Ok(None)))
         .collect())
+}
+
+/// Locks the rows that are to be changed, all in one order, so that two groups do not wait for each
+/// other; before what is only referred to, since a lock is not to be made stronger later.
+async fn lock_updated(tx: &mut Tx, group: &[Arc<Ready>]) -> Result<(), DbError> {
+    let mut ids: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for ready in group {
+        if let Change::Update(job, _) = &ready.change {
+            let ids = ids.entry(job.schema.name()).or_default();
+            ids.insert(job.id.clone());
+        }
+    }
+    for (object, ids) in ids {
+        write::lock_rows(tx, object, ids.into_iter().collect()).await?;
+    }
+    Ok(())
 }
 
 /// Locks what the new references point to. Who refers to what is gone is left out.
@@ -317,17 +357,6 @@ async fn update_all(
             let columns = write::changed_columns(job);
             let batch = batches.entry((job.schema.name(), columns)).or_default();
             batch.push((index, job));
-        }
-    }
-    if batches.values().map(Vec::len).sum::<usize>() > 1 {
-        // All in one order, so that two groups do not wait for each other.
-        let mut ids: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        for ((object, _), batch) in &batches {
-            let batch = batch.iter().map(|(_, job)| job.id.clone());
-            ids.entry(object).or_default().extend(batch);
-        }
-        for (object, ids) in ids {
-            write::lock_rows(tx, object, ids.into_iter().collect()).await?;
         }
     }
     let mut written = Vec::new();
