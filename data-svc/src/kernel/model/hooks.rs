@@ -88,6 +88,13 @@ impl Hooks {
         self.by_object.entry(key).or_default().push(hook);
     }
 
+    /// Whether any hook runs for an object.
+    #[must_use]
+    pub fn has(&self, object: &str) -> bool {
+        let mut objects = self.by_object.keys().map(|(name, _)| name);
+        objects.any(|name| name == object || name == EVERY)
+    }
+
     /// The hooks for an event of an object, in the order in which they run.
     #[must_use]
     pub fn of_event(&self, object: &str, event: HookEvent) -> Vec<Arc<Hook>> {

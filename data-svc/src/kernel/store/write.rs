@@ -25,6 +25,8 @@ pub(in crate::kernel) struct Tie {
     pub(in crate::kernel) object: String,
     /// The records.
     pub(in crate::kernel) ids: Vec<String>,
+    /// Whether they were there when the write was prepared.
+    pub(in crate::kernel) was_there: bool,
 }
 
 /// An update that is ready to be applied.
@@ -61,11 +63,15 @@ pub(in crate::kernel) struct Delete {
     pub(in crate::kernel) before: Vec<Cell>,
 }
 
-/// Parts of 32, 16, 8, 4, 2 and 1: so many texts of a statement are prepared, and not one for each
-/// number of rows.
+/// Parts of 1 to 8, 16, 24 and 32: so many texts of a statement are prepared, and not one for each number
+/// of rows.
 pub(crate) fn parts<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
-        let size = 1 << items.len().min(PART_MAX).checked_ilog2()?;
+        let size = match items.len() {
+            0 => return None,
+            few @ 1..8 => few,
+            many => many.min(PART_MAX) / 8 * 8,
+        };
         let (part, rest) = items.split_at(size);
         items = rest;
         Some(part)
@@ -437,7 +443,7 @@ mod tests {
     fn rows_are_written_in_parts_of_few_sizes() {
         let items = [0; 45];
         let sizes: Vec<usize> = parts(&items).map(<[_]>::len).collect();
-        assert_eq!(sizes, [32, 8, 4, 1]);
+        assert_eq!(sizes, [32, 8, 5]);
         assert_eq!(parts(&items[..0]).count(), 0);
     }
 }

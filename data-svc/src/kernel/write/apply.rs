@@ -13,7 +13,7 @@ use mesh::{
 use super::{
     after::{Context, Operation, Row, after_write},
     autonumber::{self, Autonumber},
-    cascade, summary,
+    cascade, prepare, summary,
 };
 use crate::kernel::{
     model::{cell::Cell, schema::Schema},
@@ -42,7 +42,7 @@ pub(super) enum DeferredWrite {
 
 /// Inserts a prepared row; its last statements give it its numbers and what it leaves behind.
 pub(super) async fn create(tx: &mut Tx, context: &Context, row: &NewRow) -> Result<Vec<Cell>> {
-    check_ties(tx, &row.ties).await?;
+    check_ties(tx, &row.schema, &row.ties).await?;
     let mut cells = row.cells.clone();
     summary::begin(&row.schema, &mut cells);
     // Counters are taken last before the insert, so that they are held for the shortest time.
@@ -71,7 +71,7 @@ pub(super) async fn update(
     job: &Update,
     deferred_writes: &[DeferredWrite],
 ) -> Result<Option<Vec<Cell>>> {
-    check_ties(tx, &job.references).await?;
+    check_ties(tx, &job.schema, &job.references).await?;
     let changed = write::update(tx, job)
         .await
         .map_err(|error| constraint(error, &job.schema, &job.after))?;
@@ -135,18 +135,23 @@ fn deferred_writes<'t>(
 }
 
 /// Locks the records that new references point to, so that they cannot go away before the commit.
-async fn check_ties(tx: &mut Tx, ties: &[Tie]) -> Result<()> {
+async fn check_ties(tx: &mut Tx, schema: &Schema, ties: &[Tie]) -> Result<()> {
     match write::lock_references(tx, ties).await? {
-        Some(tie) => Err(gone(&tie)),
+        Some(tie) => Err(gone(schema, &tie)),
         None => Ok(()),
     }
 }
 
-/// What a reference points to went away meanwhile.
-pub(super) fn gone(Tie { field, object, .. }: &Tie) -> Error {
-    let message = format!("{field} refers to a {object} that does not exist any more");
+/// What a reference points to is not there, or not any more.
+pub(super) fn gone(schema: &Schema, tie: &Tie) -> Error {
+    let (name, object) = (&tie.field, &tie.object);
+    if let (false, Some(field), Some(id)) = (tie.was_there, schema.field(name), tie.ids.first()) {
+        let violation = prepare::reference_not_found(field, object, id);
+        return prepare::invalid(schema, vec![violation]);
+    }
+    let message = format!("{name} refers to a {object} that does not exist any more");
     Error::fields(vec![FieldViolation::new(
-        field,
+        name,
         "reference_not_found",
         message,
     )])

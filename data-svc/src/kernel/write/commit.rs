@@ -16,7 +16,11 @@ use super::{
     apply::{self, DeferredWrite, NewRow},
     idempotency::{self, Claim},
 };
-use crate::kernel::{Kernel, Record, model::cell::Cell, store::write::Update};
+use crate::kernel::{
+    Kernel, Record,
+    model::{cell::Cell, schema::Schema},
+    store::write::Update,
+};
 
 /// A write that is ready to be committed, and all that its transaction needs.
 pub(super) struct Ready {
@@ -79,6 +83,14 @@ impl Ready {
                     && job.schema.is_versioned()
                     && job.rows.related().is_empty()
             }
+        }
+    }
+
+    /// The object.
+    pub(super) fn schema(&self) -> &Schema {
+        match &self.change {
+            Change::Create(row) => &row.schema,
+            Change::Update(job, _) => &job.schema,
         }
     }
 

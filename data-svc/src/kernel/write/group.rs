@@ -152,11 +152,11 @@ impl Groups {
 }
 
 fn record(ready: &Ready) -> (String, String) {
-    let (schema, id) = match &ready.change {
-        Change::Create(row) => (&row.schema, &row.id),
-        Change::Update(job, _) => (&job.schema, &job.id),
+    let id = match &ready.change {
+        Change::Create(row) => &row.id,
+        Change::Update(job, _) => &job.id,
     };
-    (schema.name().to_owned(), id.clone())
+    (ready.schema().name().to_owned(), id.clone())
 }
 
 /// A lane in use. It is given back when nobody waits, or when it panics.
@@ -339,7 +339,7 @@ async fn check_ties(
     let outcomes = group.iter().map(|ready| {
         let mut ties = ties(ready).into_iter();
         let gone = ties.find(|tie| tie.ids.iter().any(|id| !is_there(&tie.object, id)));
-        gone.map(|tie| Err(apply::gone(&tie)))
+        gone.map(|tie| Err(apply::gone(ready.schema(), &tie)))
     });
     Ok(outcomes.collect())
 }
