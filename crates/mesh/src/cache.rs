@@ -37,7 +37,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// A cache of entries whose weights are so much together.
     #[must_use]
     pub fn weighed(weight_max: u64, weight: fn(&V) -> u32, stay: Stay) -> Self {
-        let weigh = move |_: &Box<[u8]>, entry: &Entry| entry.downcast_ref().map_or(0, weight);
+        let weigh = move |_: &Arc<[u8]>, entry: &Entry| entry.downcast_ref().map_or(0, weight);
         let builder = Moka::builder().max_capacity(weight_max);
         Self::over(builder.weigher(weigh), stay)
     }
@@ -109,8 +109,8 @@ fn typed<V: Send + Sync + 'static>(entry: Entry) -> Option<Arc<V>> {
     entry.downcast().ok()
 }
 
-type Entries = Moka<Box<[u8]>, Entry>;
-type Builder = CacheBuilder<Box<[u8]>, Entry, Entries>;
+type Entries = Moka<Arc<[u8]>, Entry>;
+type Builder = CacheBuilder<Arc<[u8]>, Entry, Entries>;
 
 // What follows has no types of its caller, and is not to be compiled with theirs.
 

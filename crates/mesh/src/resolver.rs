@@ -5,7 +5,10 @@
 //! anonymous. With `Authorization` present the cookie is not looked at.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -43,6 +46,9 @@ const KEY_FETCHES: f64 = 5.0;
 /// While the session store is away, the feed of revocations vouches for sessions if it was heard
 /// within that time; together with the feed's own delay less than five seconds.
 const FEED_FRESH: Duration = Duration::from_secs(3);
+/// How long the shared session store is not asked again about a session that it called live, while the
+/// feed of revocations, which tells the same, is heard.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// A credential as it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +168,20 @@ struct Exchanged {
     /// The session token behind the credential, when it is one.
     session: Option<CredentialHash>,
     at: Instant,
+    /// Milliseconds from `at` to when the session was last known to be live.
+    live_after_ms: AtomicU64,
+}
+
+impl Exchanged {
+    fn is_live_for_now(&self) -> bool {
+        let known = Duration::from_millis(self.live_after_ms.load(Ordering::Relaxed));
+        self.at.elapsed() < known + ASK_EVERY
+    }
+
+    fn note_live(&self) {
+        let after = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.live_after_ms.store(after, Ordering::Relaxed);
+    }
 }
 
 impl Resolver {
@@ -263,8 +283,15 @@ impl Resolver {
         let (Some(store), Some(session)) = (&self.inner.sessions, &known.session) else {
             return Ok(true);
         };
+        let shared = matches!(store, SessionStore::Redis(_));
+        if shared && known.is_live_for_now() && self.inner.revocations.is_fresh(FEED_FRESH) {
+            return Ok(true);
+        }
         match store.state(session).await {
-            Ok(State::Live) => Ok(true),
+            Ok(State::Live) => {
+                known.note_live();
+                Ok(true)
+            }
             Ok(State::Ended) => Err(ended()),
             // Not known, or lost: the database is the authority.
             Ok(State::Absent) => Ok(false),
@@ -308,6 +335,7 @@ impl Resolver {
                 verified,
                 session,
                 at: Instant::now(),
+                live_after_ms: AtomicU64::new(0),
             }),
         );
         Ok(caller)

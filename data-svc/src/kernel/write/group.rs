@@ -25,6 +25,7 @@ use mesh::{
     db::{Db, DbError, Retry, Tx},
 };
 use tokio::{sync::oneshot, time::timeout};
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
 use super::{
@@ -54,7 +55,12 @@ const WAITING_MAX: usize = 4096;
 
 /// The writes of this process that wait for a transaction.
 #[derive(Default)]
-pub(in crate::kernel) struct Groups(Mutex<Queue>);
+pub(in crate::kernel) struct Groups {
+    queue: Mutex<Queue>,
+    /// The lanes. A shutdown waits for the calls that wait for them, and the database for what is being
+    /// committed.
+    lanes: TaskTracker,
+}
 
 #[derive(Default)]
 struct Queue {
@@ -117,7 +123,7 @@ impl Groups {
             groups: Arc::clone(self),
             is_open: true,
         };
-        tokio::spawn(lane.run(db.clone()));
+        self.lanes.spawn(lane.run(db.clone()));
     }
 
     /// The next group; `None` when nobody waits, and the lane is given back. A record is only once in a
@@ -147,7 +153,7 @@ impl Groups {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -344,6 +350,9 @@ async fn check_ties(
     Ok(outcomes.collect())
 }
 
+/// An update, and which of the group it is.
+type Indexed<'g> = (usize, &'g Update);
+
 /// Changes the rows that are to be changed, those with the same columns by one statement. One that has
 /// moved since it was read is left out.
 async fn update_all(
@@ -351,7 +360,7 @@ async fn update_all(
     group: &[Arc<Ready>],
     outcomes: &mut [Option<Result<Applied>>],
 ) -> Result<Vec<(usize, Vec<Cell>)>, DbError> {
-    let mut batches: BTreeMap<(&str, Vec<usize>), Vec<(usize, &Update)>> = BTreeMap::new();
+    let mut batches: BTreeMap<(&str, Vec<usize>), Vec<Indexed<'_>>> = BTreeMap::new();
     for (index, ready) in group.iter().enumerate() {
         if let (Change::Update(job, _), None) = (&ready.change, &outcomes[index]) {
             let columns = write::changed_columns(job);
