@@ -12,10 +12,11 @@ use std::{
 use rusqlite::{
     CachedStatement, Connection, OpenFlags, ToSql,
     config::DbConfig,
+    hooks::Action,
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{DbError, Row, Statement, Value, job::OnRow, text};
+use super::{DbError, Row, Statement, Value, job::OnRow, table_versions::TableVersions, text};
 
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 256;
@@ -39,6 +40,7 @@ pub(super) struct Conn {
     timeout: Duration,
     /// The flag of a caller that never leaves.
     nobody: Arc<AtomicBool>,
+    versions: Arc<TableVersions>,
 }
 
 /// What the running statement asks whether it is to stop. SQLite's own interrupt is no use here: it
@@ -121,12 +123,25 @@ impl Conn {
         });
         let asked = Arc::clone(&control);
         raw.progress_handler(LOOK_EVERY, Some(move || asked.must_stop()))?;
+        let versions = TableVersions::of(path);
+        if role == Role::Writer {
+            let touched = Arc::clone(&versions);
+            raw.update_hook(Some(move |_: Action, _: &str, table: &str, _: i64| {
+                touched.touch(table);
+            }))?;
+        }
         Ok(Self {
             raw,
             control,
             timeout,
             nobody: Arc::default(),
+            versions,
         })
+    }
+
+    /// Counts what the transaction that was just committed has changed.
+    pub(super) fn committed(&self) {
+        self.versions.commit();
     }
 
     /// Works for a caller from here on, who sets `left` when they go away.

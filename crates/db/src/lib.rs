@@ -20,6 +20,7 @@ mod readers;
 mod row;
 pub mod span;
 mod sqlite;
+mod table_versions;
 mod text;
 mod tx;
 mod value;
@@ -170,6 +171,17 @@ impl Db {
     pub fn clock_ms(&self) -> BoxFuture<'_, Result<i64, DbError>> {
         let clock = self.dialect().clock_ms();
         Box::pin(self.query_one(clock, |row| row.req_int(0)))
+    }
+
+    /// How many commits of this process have changed a table: what was worked out of it is still right
+    /// while that is the same. It has moved before whoever changed the table is told. `None` on
+    /// PostgreSQL, where other processes write.
+    #[must_use]
+    pub fn table_version(&self, table: &str) -> Option<u64> {
+        match self {
+            Self::Sqlite(db) => Some(db.table_version(table)),
+            Self::Postgres(_) => None,
+        }
     }
 
     fn service(&self) -> &'static str {

@@ -18,6 +18,7 @@ use super::{
     conn::{Conn, Role},
     job::{Job, OnRow, Slot},
     readers::{Readers, Turn, closed},
+    table_versions::TableVersions,
     writer::{self, Handed, Message},
 };
 
@@ -29,6 +30,7 @@ struct Shared {
     service: &'static str,
     writer: mpsc::Sender<Message>,
     readers: Arc<Readers>,
+    versions: Arc<TableVersions>,
     /// How long a caller waits for a place in the writer's queue.
     patience: Duration,
 }
@@ -47,6 +49,7 @@ impl Sqlite {
         readers: u32,
         statement_timeout: Duration,
     ) -> Result<Self, DbError> {
+        let versions = TableVersions::of(&path);
         let opened =
             spawn_blocking(move || open_all(&path, service, readers.max(1), statement_timeout));
         let opened = opened.await;
@@ -60,8 +63,13 @@ impl Sqlite {
             service,
             writer: sender,
             readers: Readers::start(idle, statement_timeout)?,
+            versions,
             patience: statement_timeout,
         })))
+    }
+
+    pub(super) fn table_version(&self, table: &str) -> u64 {
+        self.0.versions.get(table)
     }
 
     pub(super) fn service(&self) -> &'static str {

@@ -231,10 +231,11 @@ impl Writer {
             job.fail(error);
             return;
         }
-        if job.run(&mut self.tx)
-            && let Err(error) = self.bound("COMMIT")
-        {
-            job.fail(error);
+        if job.run(&mut self.tx) {
+            match self.bound("COMMIT") {
+                Ok(()) => self.committed(),
+                Err(error) => job.fail(error),
+            }
         }
         self.roll_back();
     }
@@ -244,6 +245,7 @@ impl Writer {
             return;
         }
         let Err(error) = self.bound("COMMIT") else {
+            self.committed();
             return;
         };
         self.roll_back();
@@ -257,6 +259,12 @@ impl Writer {
             if *kept {
                 job.fail(error.clone());
             }
+        }
+    }
+
+    fn committed(&mut self) {
+        if let Some(conn) = self.tx.conn() {
+            conn.committed();
         }
     }
 

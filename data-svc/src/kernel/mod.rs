@@ -34,14 +34,18 @@ pub mod write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mesh::{Ctx, Error, Result, db::Db};
+use mesh::{
+    Ctx, Error, Result,
+    cache::{Cache, Stay},
+    db::Db,
+};
 use script::LazyPool;
 
 pub use self::work::Work;
 use self::{
     access::{Principal, System, SystemReason},
     model::registry::Registry,
-    query::CursorKey,
+    query::{CursorKey, Total},
     write::{AfterWrite, Groups},
 };
 
@@ -54,7 +58,11 @@ pub struct Kernel {
     scripts: Arc<LazyPool>,
     after_write: Arc<dyn AfterWrite>,
     groups: Arc<Groups>,
+    totals: Cache<Total>,
 }
+
+/// Totals that are remembered.
+const TOTALS_MAX: u64 = 10_000;
 
 impl Kernel {
     /// A kernel that works on whatever snapshot is in `registry`; `after_write` joins in every write,
@@ -76,6 +84,7 @@ impl Kernel {
             scripts,
             after_write,
             groups: Arc::default(),
+            totals: Cache::new(TOTALS_MAX, Stay::Long),
         })
     }
 

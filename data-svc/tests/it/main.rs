@@ -10,4 +10,5 @@ mod registry;
 mod repeats;
 mod rights;
 mod summaries;
+mod totals;
 mod traces;

@@ -31,7 +31,7 @@ use metadata::{Field, FieldType};
 use serde_json::Value as Json;
 
 pub(in crate::kernel) use self::execute::{
-    Lookups, exists, fits, is_reachable, record_json, record_not_found, row, write_formulas,
+    Lookups, Total, exists, fits, is_reachable, record_json, record_not_found, row, write_formulas,
 };
 pub use self::{
     cursor::{CursorKey, CursorState},

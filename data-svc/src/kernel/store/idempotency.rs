@@ -46,6 +46,25 @@ pub(in crate::kernel) async fn find(
     .await
 }
 
+/// Whether anything is kept under a key since then.
+///
+/// # Errors
+/// Those of the database.
+pub(in crate::kernel) async fn is_kept(
+    tx: &mut Tx,
+    key: &Key,
+    since: OffsetDateTime,
+) -> Result<bool, DbError> {
+    let statement = Statement::new(
+        "SELECT 1 FROM om_idempotency \
+         WHERE principal = $1 AND idempotency_key = $2 AND created_at >= $3",
+    )
+    .bind(&*key.principal)
+    .bind(&*key.key)
+    .bind(since);
+    Ok(tx.query_opt(statement, |_| Ok(())).await?.is_some())
+}
+
 /// Keeps an answer under a key, and forgets those of before `since`. False when the key is taken.
 ///
 /// # Errors

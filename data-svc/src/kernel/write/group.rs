@@ -33,7 +33,8 @@ use super::{
     apply::{self, NewRow},
     autonumber,
     commit::{Applied, Change, Ready, Written, commit_alone},
-    idempotency, summary,
+    idempotency::{self, Claim},
+    summary,
 };
 use crate::kernel::{
     model::{cell::Cell, schema::Schema},
@@ -126,8 +127,8 @@ impl Groups {
         self.lanes.spawn(lane.run(db.clone()));
     }
 
-    /// The next group; `None` when nobody waits, and the lane is given back. A record is only once in a
-    /// group, so that its changes follow each other.
+    /// The next group; `None` when nobody waits, and the lane is given back. A record, and an
+    /// idempotency key, is only once in a group, so that its writes follow each other.
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.queue();
         let mut records = BTreeSet::new();
@@ -136,10 +137,16 @@ impl Groups {
             let Some(waiting) = queue.waiting.pop_front() else {
                 break;
             };
-            match records.insert(record(&waiting.ready)) {
-                true => group.push(waiting),
-                false => later.push(waiting),
+            let (record, key) = names(&waiting.ready);
+            let is_known =
+                records.contains(&record) || key.as_ref().is_some_and(|key| records.contains(key));
+            if is_known {
+                later.push(waiting);
+                continue;
             }
+            records.insert(record);
+            records.extend(key);
+            group.push(waiting);
         }
         while let Some(waiting) = later.pop() {
             queue.waiting.push_front(waiting);
@@ -157,12 +164,14 @@ impl Groups {
     }
 }
 
-fn record(ready: &Ready) -> (String, String) {
+/// Which record a write is about, and which key it claims. Two that only look alike wait for each other, which does no harm.
+fn names(ready: &Ready) -> ((String, String), Option<(String, String)>) {
     let id = match &ready.change {
         Change::Create(row) => &row.id,
         Change::Update(job, _) => &job.id,
     };
-    (ready.schema().name().to_owned(), id.clone())
+    let record = (ready.schema().name().to_owned(), id.clone());
+    (record, ready.claim.as_ref().map(Claim::key))
 }
 
 /// A lane in use. It is given back when nobody waits, or when it panics.
@@ -270,6 +279,11 @@ async fn commit_together(db: &Db, group: &[Arc<Ready>]) -> Option<Vec<Result<App
 async fn apply_all(tx: &mut Tx, group: &[Arc<Ready>]) -> Result<Vec<Result<Applied>>, Refused> {
     lock_updated(tx, group).await?;
     let mut outcomes: Vec<Option<Result<Applied>>> = check_ties(tx, group).await?;
+    for (ready, outcome) in group.iter().zip(&mut outcomes) {
+        if let (Some(claim), None) = (&ready.claim, &outcome) {
+            *outcome = claim.look(tx).await?.err().map(Err);
+        }
+    }
     let mut rows = update_all(tx, group, &mut outcomes).await?;
     rows.extend(create_all(tx, group, &outcomes).await?);
     rows.sort_unstable_by_key(|(index, _)| *index);

@@ -11,7 +11,11 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use indexmap::IndexMap;
-use mesh::{Error, Result, db::Tx, error::Reason};
+use mesh::{
+    Error, Result,
+    db::{DbError, Tx},
+    error::Reason,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -79,11 +83,31 @@ impl Claim {
         };
         match store::keep(tx, key, &kept, *now, *now - KEPT).await? {
             true => Ok(()),
-            false => Err(Error::unavailable(
-                "The first call with this Idempotency-Key",
-            )),
+            false => Err(taken()),
         }
     }
+
+    /// Refuses a call whose key another one has used by now.
+    ///
+    /// # Errors
+    /// When it has; those of the database.
+    pub(super) async fn look(&self, tx: &mut Tx) -> Result<Result<()>, DbError> {
+        let Inner { key, now, .. } = &*self.0;
+        Ok(match store::is_kept(tx, key, *now - KEPT).await? {
+            true => Err(taken()),
+            false => Ok(()),
+        })
+    }
+
+    /// Whose key it is, and which.
+    pub(super) fn key(&self) -> (String, String) {
+        let Key { principal, key } = &self.0.key;
+        (principal.clone(), key.clone())
+    }
+}
+
+fn taken() -> Error {
+    Error::unavailable("The first call with this Idempotency-Key")
 }
 
 /// Keeps under a claim what the writer is told of a row that was just written, and gives it; nothing

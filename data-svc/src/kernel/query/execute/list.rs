@@ -6,6 +6,7 @@ use mesh::{
     Result,
     db::{DbError, Dialect},
 };
+use sha2::{Digest as _, Sha256};
 
 use super::{
     PAGE_BYTES_MAX, Page,
@@ -48,10 +49,36 @@ async fn total(kernel: &Kernel, plan: &Plan) -> Result<Option<i64>> {
         return Ok(None);
     }
     let distinct = plan.distinct.then_some(plan.columns.as_slice());
-    let dialect = kernel.db.dialect();
-    let statement = select::count(&plan.grant.schema, &plan.rows, distinct, dialect);
+    let (dialect, schema) = (kernel.db.dialect(), &plan.grant.schema);
+    let statement = select::count(schema, &plan.rows, distinct, dialect);
+    // What rows of other tables decide changes with them.
+    let version = match plan.rows.related().is_empty() {
+        true => kernel.db.table_version(schema.name()),
+        false => None,
+    };
+    let Some(version) = version else {
+        let total = kernel.db.query_one(statement, |row| row.int(0)).await?;
+        return Ok(Some(total.unwrap_or_default()));
+    };
+    // A digest, because filters may be long.
+    let key = Sha256::digest(format!("{}\n{:?}", statement.sql, statement.args));
+    if let Some(known) = kernel.totals.get(key)
+        && known.version == version
+    {
+        return Ok(Some(known.total));
+    }
     let total = kernel.db.query_one(statement, |row| row.int(0)).await?;
-    Ok(Some(total.unwrap_or_default()))
+    let total = total.unwrap_or_default();
+    kernel
+        .totals
+        .insert(key, Arc::new(Total { version, total }));
+    Ok(Some(total))
+}
+
+/// How many rows fit a statement, as long as its table has that version.
+pub(in crate::kernel) struct Total {
+    version: u64,
+    total: i64,
 }
 
 async fn rows(kernel: &Kernel, plan: &Arc<Plan>) -> Result<Vec<Row>> {

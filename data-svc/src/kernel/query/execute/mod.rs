@@ -15,6 +15,7 @@ use metadata::ApiMethod;
 use super::Query;
 use crate::kernel::{Kernel, Record, Work, model::rights::Operation};
 
+pub(in crate::kernel) use self::list::Total;
 pub(in crate::kernel) use self::{
     fits::fits,
     get::{exists, is_reachable, row},
