@@ -1,9 +1,17 @@
 //! Bad input on every route: the right status, the envelope, a message that names the fault, and
 //! nothing changed.
 
-use crate::support::{TestMesh, encode};
+use std::time::Duration;
+
+use crate::{
+    process::eventually,
+    support::{TestMesh, encode},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+/// How long a gateway may take to refuse a session that ended at another one.
+const ENDED_WITHIN: Duration = Duration::from_secs(3);
 
 /// One bad call: method, path, body, status, code, and a word that the message or details must hold.
 type Case = (
@@ -310,9 +318,17 @@ sizes!(
             .await
             .ok(200);
         assert_eq!(out, json!({"success": true}));
-        mesh.call("", Method::GET, "/data/ticket", None, &[cookie])
-            .await
-            .refused(401, "UNAUTHENTICATED");
+        // The gateway that was asked refuses it at once, others when they hear of it.
+        eventually("the session has ended", ENDED_WITHIN, async || {
+            let mut ended = true;
+            // Each gateway in its turn.
+            for _ in 0..4 {
+                let asked = mesh.call("", Method::GET, "/data/ticket", None, &[cookie]);
+                ended &= asked.await.status == 401;
+            }
+            ended
+        })
+        .await;
         let signed_out = mesh
             .call("", Method::GET, "/auth/get-session", None, &[cookie])
             .await

@@ -1,6 +1,6 @@
 //! Writes that wait at the same time: each is told its own outcome, whatever shares its transaction.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use data_svc::{
     Rooms,
@@ -9,11 +9,12 @@ use data_svc::{
 use futures::future::join_all;
 use mesh::{
     Error,
-    db::{Dialect, Statement},
+    db::{DbError, Dialect, Statement},
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use crate::bed::{Bed, package, somebody, told_of, work_of};
+use crate::bed::{Bed, package, somebody, soon, told_of, work_of};
 
 /// Enough to fill several groups.
 const WRITES: usize = 100;
@@ -270,3 +271,56 @@ crate::both!(a_reference_that_goes_away, async |bed: &Bed| {
         .expect("asked");
     assert_eq!(dangling, 0);
 });
+
+// Somebody holds one record for long: who wants that one waits, the others do not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_held_keeps_nobody_else_waiting() {
+    let Some(bed) = Bed::postgres() else {
+        eprintln!("skipped: TEST_POSTGRES_URL is not set");
+        return;
+    };
+    let rooms = orders(&bed).await;
+    let bodies = (0..40).map(|index| json!({"code": format!("c{index}")}));
+    let made = join_all(bodies.map(|body| create(&rooms, "order", body, ""))).await;
+    let ids: Vec<String> = made
+        .into_iter()
+        .map(|made| {
+            made.expect("made")["id"]
+                .as_str()
+                .expect("an id")
+                .to_owned()
+        })
+        .collect();
+    let (is_held, let_go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let other = bed.db().await;
+    let lock = Statement::new(r#"SELECT 1 FROM "order" WHERE id = $1 FOR UPDATE"#).bind(&ids[0]);
+    let (told, waits) = (Arc::clone(&is_held), Arc::clone(&let_go));
+    let holder = other.write::<_, DbError, _>(move |tx| {
+        let (lock, told, waits) = (lock.clone(), Arc::clone(&told), Arc::clone(&waits));
+        Box::pin(async move {
+            tx.query(lock, |_| Ok(())).await?;
+            told.notify_one();
+            waits.notified().await;
+            Ok(())
+        })
+    });
+    let writers = async {
+        is_held.notified().await;
+        let changes = ids
+            .iter()
+            .map(|id| update(&rooms, id, json!({"amount": 1}), ""));
+        let mut changes: Vec<_> = changes.map(Box::pin).collect();
+        let held = changes.remove(0);
+        let others = async {
+            let done = soon(join_all(changes)).await;
+            assert!(done.iter().all(Result::is_ok));
+            let_go.notify_one();
+        };
+        let (held, ()) = tokio::join!(held, others);
+        assert_eq!(held.expect("changed once it was let go")["version"], 2);
+    };
+    let (held, ()) = tokio::join!(holder, writers);
+    held.expect("held");
+    other.close().await;
+    bed.end().await;
+}

@@ -4,8 +4,9 @@
 //! instead of one after the other.
 //!
 //! Nobody waits for a group to fill: who finds nobody under way goes at once, and who comes meanwhile
-//! goes with the next group. When the database refuses anything in a group, nothing of it is kept and each
-//! is written alone, so that everybody is told their own error.
+//! goes with the next group. When the database refuses anything in a group, or one of its rows is held by
+//! somebody else, nothing of it is kept and each is written alone, so that everybody is told their own
+//! error and nobody waits for a row of another's.
 //!
 //! Invariant: whose transaction may have been committed is not written again.
 
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt as _, future::join_all};
+use futures::FutureExt as _;
 use mesh::{
     Error, Result,
     db::{Db, DbError, Retry, Tx},
@@ -51,6 +52,8 @@ const GROUP_MAX: usize = 32;
 /// for a row that somebody else holds.
 const LANES: usize = 4;
 const SLOW: Duration = Duration::from_millis(20);
+/// Who waits longer for a row that somebody else holds waits alone, and not with a whole group.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
 /// Writes that wait at most; one more would hardly be answered in time.
 const WAITING_MAX: usize = 4096;
 
@@ -186,7 +189,7 @@ impl Lane {
             let span = group
                 .first()
                 .map_or_else(Span::none, |first| first.span.clone());
-            commit_group(&db, group).instrument(span).await;
+            self.groups.commit_group(&db, group).instrument(span).await;
         }
         self.is_open = false;
     }
@@ -227,23 +230,44 @@ impl Retry for Refused {
     }
 }
 
-/// Commits a group, or each of it alone, and tells everybody.
-async fn commit_group(db: &Db, group: Vec<Waiting>) {
-    let (ready, replies): (Vec<_>, Vec<_>) = group
-        .into_iter()
-        .map(|waiting| (waiting.ready, waiting.reply))
-        .unzip();
-    let outcomes = match ready.as_slice() {
-        [_] => None,
-        _ => commit_together(db, &ready).await,
-    };
-    let outcomes = match outcomes {
-        Some(outcomes) => outcomes,
-        None => join_all(ready.iter().map(|ready| commit_alone(db, ready))).await,
-    };
-    for (reply, outcome) in replies.into_iter().zip(outcomes) {
+impl Groups {
+    /// Commits a group, or each of it alone, and tells everybody.
+    async fn commit_group(&self, db: &Db, mut group: Vec<Waiting>) {
+        if group.len() > 1 {
+            let ready: Vec<_> = group
+                .iter()
+                .map(|waiting| Arc::clone(&waiting.ready))
+                .collect();
+            if let Some(outcomes) = commit_together(db, &ready).await {
+                for (waiting, outcome) in group.into_iter().zip(outcomes) {
+                    waiting.tell(outcome);
+                }
+                return;
+            }
+        }
+        // The last one in this lane: a lone write takes no task of its own.
+        let last = group.pop();
+        for waiting in group {
+            // Beside the lane, which is not to wait for whoever waits for somebody else's row.
+            let db = db.clone();
+            let span = waiting.span.clone();
+            let alone = async move {
+                let outcome = commit_alone(&db, &waiting.ready).await;
+                waiting.tell(outcome);
+            };
+            self.lanes.spawn(alone.instrument(span));
+        }
+        if let Some(waiting) = last {
+            let outcome = commit_alone(db, &waiting.ready).await;
+            waiting.tell(outcome);
+        }
+    }
+}
+
+impl Waiting {
+    fn tell(self, outcome: Result<Applied>) {
         // A caller who has gone away does not mind.
-        let _ = reply.send(outcome);
+        let _ = self.reply.send(outcome);
     }
 }
 
@@ -257,7 +281,11 @@ async fn commit_together(db: &Db, group: &[Arc<Ready>]) -> Option<Vec<Result<App
         async move {
             let (group, refused) = &*job;
             refused.store(false, Ordering::Relaxed);
-            let applied = apply_all(tx, group).await;
+            let applied = async {
+                tx.execute(LOCK_TIMEOUT).await?;
+                apply_all(tx, group).await
+            };
+            let applied = applied.await;
             refused.store(applied.is_err(), Ordering::Relaxed);
             applied
         }
