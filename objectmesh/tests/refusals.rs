@@ -323,7 +323,8 @@ sizes!(
             let mut ended = true;
             // Each gateway in its turn.
             for _ in 0..4 {
-                let asked = mesh.call("", Method::GET, "/data/ticket", None, &[cookie]);
+                let headers = [cookie];
+                let asked = mesh.call("", Method::GET, "/data/ticket", None, &headers);
                 ended &= asked.await.status == 401;
             }
             ended
