@@ -33,8 +33,11 @@ fn merged(
     if let Some(file) = file {
         let text = std::fs::read_to_string(file);
         let text = text.with_context(|| file.display().to_string())?;
-        let table: Table = text.parse().map_err(|error| one_line(&error))?;
-        merge(&mut settings, table);
+        let table = text.parse().map_err(|error| one_line(&error));
+        merge(
+            &mut settings,
+            table.with_context(|| file.display().to_string())?,
+        );
     }
     merge(&mut settings, from_environment(environment)?);
     Ok(Value::Table(settings))
@@ -181,10 +184,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_overrides_and_is_named_when_it_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("auth.toml");
+        let load = || load::<Sample>("[auth]\nsecret = \"\"\nlimit = 3\n", Some(&file), []);
+        let missing = format!("{:#}", load().unwrap_err());
+        assert!(missing.contains("auth.toml"), "{missing}");
+        std::fs::write(&file, "[auth]\nlimit = 5\n").unwrap();
+        assert_eq!(load().unwrap().auth.limit, 5);
+        std::fs::write(&file, "[auth\nlimit = 5\n").unwrap();
+        let broken = format!("{:#}", load().unwrap_err());
+        assert!(
+            broken.contains("auth.toml") && broken.contains("line 1"),
+            "{broken}"
+        );
+        assert_eq!(broken.lines().count(), 1);
+    }
+
+    #[test]
     fn unknown_keys_and_wrong_types_are_refused_by_name() {
         let unknown = sample(&[("OBJECTMESH__AUTH__LIMITT", "1")]).unwrap_err();
         assert!(unknown.to_string().contains("limitt"), "{unknown}");
         let wrong = sample(&[("OBJECTMESH__AUTH__LIMIT", "many")]).unwrap_err();
-        assert!(wrong.to_string().contains("limit"), "{wrong}");
+        assert!(wrong.to_string().contains("auth.limit"), "{wrong}");
     }
 }
