@@ -16,7 +16,12 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{DbError, Row, Statement, Value, job::OnRow, table_versions::TableVersions, text};
+use super::{
+    DbError, Row, Statement, Value,
+    job::OnRow,
+    table_versions::{TableVersions, Touched},
+    text,
+};
 
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 256;
@@ -41,6 +46,7 @@ pub(super) struct Conn {
     /// The flag of a caller that never leaves.
     nobody: Arc<AtomicBool>,
     versions: Arc<TableVersions>,
+    touched: Touched,
 }
 
 /// What the running statement asks whether it is to stop. SQLite's own interrupt is no use here: it
@@ -123,11 +129,11 @@ impl Conn {
         });
         let asked = Arc::clone(&control);
         raw.progress_handler(LOOK_EVERY, Some(move || asked.must_stop()))?;
-        let versions = TableVersions::of(path);
+        let touched = Touched::default();
         if role == Role::Writer {
-            let touched = Arc::clone(&versions);
+            let touched = touched.clone();
             raw.update_hook(Some(move |_: Action, _: &str, table: &str, _: i64| {
-                touched.touch(table);
+                touched.add(table);
             }))?;
         }
         Ok(Self {
@@ -135,13 +141,14 @@ impl Conn {
             control,
             timeout,
             nobody: Arc::default(),
-            versions,
+            versions: TableVersions::of(path),
+            touched,
         })
     }
 
     /// Counts what the transaction that was just committed has changed.
     pub(super) fn committed(&self) {
-        self.versions.commit();
+        self.versions.commit(&self.touched);
     }
 
     /// Works for a caller from here on, who sets `left` when they go away.

@@ -11,8 +11,20 @@ use std::{
 #[derive(Debug, Default)]
 pub(super) struct TableVersions {
     committed: Mutex<HashMap<Box<str>, u64>>,
-    /// Tables that the open transaction of the writer has touched.
-    touched: Mutex<HashSet<Box<str>>>,
+}
+
+/// Tables that the open transaction of one writer has touched.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Touched(Arc<Mutex<HashSet<Box<str>>>>);
+
+impl Touched {
+    /// A row of the table is being changed.
+    pub(super) fn add(&self, table: &str) {
+        let mut touched = lock(&self.0);
+        if !touched.contains(table) {
+            touched.insert(table.into());
+        }
+    }
 }
 
 impl TableVersions {
@@ -39,17 +51,9 @@ impl TableVersions {
             .unwrap_or_default()
     }
 
-    /// A row of the table is being changed.
-    pub(super) fn touch(&self, table: &str) {
-        let mut touched = lock(&self.touched);
-        if !touched.contains(table) {
-            touched.insert(table.into());
-        }
-    }
-
     /// What was touched is committed. Called before anybody is told of it.
-    pub(super) fn commit(&self) {
-        let touched = std::mem::take(&mut *lock(&self.touched));
+    pub(super) fn commit(&self, touched: &Touched) {
+        let touched = std::mem::take(&mut *lock(&touched.0));
         let mut committed = lock(&self.committed);
         for table in touched {
             *committed.entry(table).or_default() += 1;

@@ -31,8 +31,8 @@ use crate::kernel::write::{AfterWrite, Change};
 
 /// How often other processes' writes are looked for.
 const LOOK: Duration = Duration::from_millis(200);
-/// Writes that come together are numbered together: a turn costs the database half of what ten creates
-/// cost, and everybody who follows takes one as well.
+/// Writes that come together are numbered together: a turn costs the database several statements, and
+/// everybody who follows takes one as well.
 const GATHER: Duration = Duration::from_millis(20);
 /// Sequence numbers so far below the highest one numbered are looked at only every [`SWEEP`]: their
 /// index entries are dead but for transactions that took long.

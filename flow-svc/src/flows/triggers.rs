@@ -96,7 +96,8 @@ async fn follow(app: &App, held: &Held, watched: &mut Watched) -> Result<()> {
         };
         let catalog = app.catalog.current()?;
         if catalog.triggering() != objects {
-            return Ok(());
+            // What came before a flow does not start it.
+            return progress.keep(app, held).await;
         }
         match event {
             None => progress.keep(app, held).await?,
@@ -110,7 +111,7 @@ async fn follow(app: &App, held: &Held, watched: &mut Watched) -> Result<()> {
                 );
                 return Ok(store::jump(&app.db, held, NAME, position).await?);
             }
-            Some(changes::Event::Ended) => return Ok(()),
+            Some(changes::Event::Ended) => return progress.keep(app, held).await,
         }
     }
 }

@@ -82,6 +82,8 @@ impl Ready {
                     && job.schema.feeds().is_empty()
                     && job.schema.is_versioned()
                     && job.rows.related().is_empty()
+                    // Summaries move without a new version.
+                    && job.schema.columns.iter().all(|column| column.field.summary.is_none())
             }
         }
     }

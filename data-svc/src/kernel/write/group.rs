@@ -167,7 +167,8 @@ impl Groups {
     }
 }
 
-/// Which record a write is about, and which key it claims. Two that only look alike wait for each other, which does no harm.
+/// Which record a write is about, and which key it claims. Two that only look alike wait for each other,
+/// which does no harm.
 fn names(ready: &Ready) -> ((String, String), Option<(String, String)>) {
     let id = match &ready.change {
         Change::Create(row) => &row.id,
@@ -392,6 +393,14 @@ async fn check_ties(
     Ok(outcomes.collect())
 }
 
+/// An object, as one revision of the metadata has it: those that wait together may have been prepared
+/// under different ones, whose columns are not the same.
+type Shape<'g> = (&'g str, usize);
+
+fn shape(schema: &Arc<Schema>) -> Shape<'_> {
+    (schema.name(), Arc::as_ptr(schema).addr())
+}
+
 /// An update, and which of the group it is.
 type Indexed<'g> = (usize, &'g Update);
 
@@ -402,11 +411,11 @@ async fn update_all(
     group: &[Arc<Ready>],
     outcomes: &mut [Option<Result<Applied>>],
 ) -> Result<Vec<(usize, Vec<Cell>)>, DbError> {
-    let mut batches: BTreeMap<(&str, Vec<usize>), Vec<Indexed<'_>>> = BTreeMap::new();
+    let mut batches: BTreeMap<(Shape<'_>, Vec<usize>), Vec<Indexed<'_>>> = BTreeMap::new();
     for (index, ready) in group.iter().enumerate() {
         if let (Change::Update(job, _), None) = (&ready.change, &outcomes[index]) {
             let columns = write::changed_columns(job);
-            let batch = batches.entry((job.schema.name(), columns)).or_default();
+            let batch = batches.entry((shape(&job.schema), columns)).or_default();
             batch.push((index, job));
         }
     }
@@ -441,9 +450,9 @@ async fn create_all(
         }
     }
     number(tx, &mut created).await?;
-    let mut by_object: BTreeMap<&str, (&Arc<Schema>, Vec<&[Cell]>)> = BTreeMap::new();
+    let mut by_object: BTreeMap<Shape<'_>, (&Arc<Schema>, Vec<&[Cell]>)> = BTreeMap::new();
     for (_, row, cells) in &created {
-        let rows = by_object.entry(row.schema.name());
+        let rows = by_object.entry(shape(&row.schema));
         rows.or_insert_with(|| (&row.schema, Vec::new()))
             .1
             .push(cells);
